@@ -78,16 +78,29 @@ def test_axes_are_taken_by_their_meaning() -> None:
 
 
 def test_layers_without_a_kernel_are_folded() -> None:
-    linear = parameter((2, 12), Axis.OUTPUT, Axis.INPUT)
+    def shown(inputs: int) -> npt.NDArray[np.float64]:
+        axes = parameter((2, inputs), Axis.OUTPUT, Axis.INPUT)
+        return pictures_of(np.arange(2.0 * inputs).reshape(2, inputs), axes)
 
-    coloured = pictures_of(np.arange(24.0).reshape(2, 12), linear)
-    grey = pictures_of(np.arange(20.0).reshape(2, 10), parameter((2, 10), *linear.axes))
+    assert shown(192).shape == (2, 8, 8, 3)
+    assert shown(192)[0, 0, 1].tolist() == [1, 65, 129]
+    assert shown(12).shape == (2, 3, 4, 1)  # too few for a picture in colour
+    assert shown(22).shape == (2, 2, 11, 1)
+    filled = shown(13)
+    assert filled.shape == (2, *folded(13), 1)
+    assert np.isnan(filled[0, -1, -3:]).all()
+    assert as_pixels(filled, 1).min() == 0
 
-    assert coloured.shape == (2, 2, 2, 3)
-    assert coloured[0, 0, 1].tolist() == [1, 5, 9]
-    assert grey.shape == (2, *folded(10), 1)
-    assert np.isnan(grey[0, -1, -2:]).all()
-    assert as_pixels(grey, 1).min() == 0
+
+def test_what_fills_up_a_picture_counts_for_nothing(tmp_path: Path) -> None:
+    states = [{"fc.weight": torch.arange(26.0).reshape(2, 13) + step} for step in range(2)]
+    run = aw.open_run(write_states(tmp_path / "run", states))
+
+    found = aw.probe(run, probes="filters", out=tmp_path / "run.accw")["filters"]
+
+    expected = np.linalg.norm(states[0]["fc.weight"].numpy(), axis=1)
+    np.testing.assert_allclose(found.array("norm", 0), expected)
+    np.testing.assert_allclose(found.array("similarity", 1), 1)
 
 
 def test_a_layer_that_has_no_filters_is_told(tmp_path: Path) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from browser_pages import Tags
 from click.testing import CliRunner
 from probe_networks import write_states
 from probe_results import HOSTILE, stored_results
@@ -27,22 +27,6 @@ from accweight_core.reports.probe_views import Room, view_of
 from accweight_core.samples.pictures import sample_pictures
 from accweight_core.samples.samples import Data
 from accweight_core.store.probe_store import FieldDocument
-
-
-class Tags(HTMLParser):
-    """The tags of a page with their attributes, and its text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
 
 
 @pytest.fixture(scope="module")

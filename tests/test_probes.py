@@ -27,7 +27,16 @@ from accweight_core.errors import (
     UnknownNameError,
 )
 from accweight_core.probes.options import options_of, parsed_probe
-from accweight_core.probes.probe import Batch, Field, Needs, Probe, Schema, Step, option
+from accweight_core.probes.probe import (
+    RUNS_NETWORK,
+    Batch,
+    Field,
+    Needs,
+    Probe,
+    Schema,
+    Step,
+    option,
+)
 from accweight_core.probes.registry import probes
 from accweight_core.probes.steps import chosen_steps
 
@@ -343,6 +352,29 @@ def test_a_node_that_is_not_there_is_told(trained_run: Path, analysed: Path) -> 
 
     with pytest.raises(UnknownNameError, match="no node 'fc9'; it has output, conv, fc1, fc2"):
         aw.probe(analysed, Plain(Classifier()), data, Counting(node="fc9"))
+
+
+@pytest.mark.parametrize("name", [n for n, one in probes().items() if one.needs & RUNS_NETWORK])
+def test_every_probe_of_a_network_says_in_a_line_what_to_give(
+    name: str, analysed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(["probe", str(analysed), "--probe", name])
+
+    (line,) = [text for text in capsys.readouterr().err.splitlines() if text.strip()]
+    assert code == 1
+    assert f"probe {name!r} runs the network; give it with --model NET.onnx" in line
+    assert line.endswith("and samples with --data")
+
+
+def test_probes_of_weights_alone_need_nothing_else(analysed: Path) -> None:
+    alone = [name for name, one in probes().items() if not one.needs & RUNS_NETWORK]
+
+    found = aw.probe(analysed, probes=alone)
+
+    for name, result in found.items():
+        numbers = result.table().select_dtypes("number").drop(columns="step", errors="ignore")
+        assert len(result.steps) == 5, name
+        assert all(numbers[column].notna().any() for column in numbers), name
 
 
 def test_what_is_missing_is_told(trained_run: Path, analysed: Path) -> None:

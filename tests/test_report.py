@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from browser_pages import Tags
 from checkpoints import states
 from click.testing import CliRunner
 from probe_networks import Classifier, Plain, digits, trained, write_states
@@ -25,22 +25,6 @@ from accweight_core.reports.run_content import MOST_PICTURED, MOST_VALUES
 from accweight_core.reports.scatter import scatter
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\x1b[31m.weight"
-
-
-class Tags(HTMLParser):
-    """The tags of a page with their attributes, and its text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
 
 
 @pytest.fixture(scope="module")

@@ -699,7 +699,7 @@ def test_damaged_settings_are_the_defaults(qtbot: Any, analysis: Path, text: str
 
 
 def test_settings_survive_the_file(tmp_path: Path) -> None:
-    chosen = Settings().changed(theme="light", order="ranking", columns=("std", "mean"), "activations.dead"))
+    chosen = Settings().changed(theme="light", order="ranking", columns=("std", "activations.dead"))
 
     Preferences(str(tmp_path / "v.ini")).keep(chosen)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -42,6 +43,21 @@ class Portion:
     inputs: Mapping[str, Array]
 
 
+class Collector(Protocol):
+    """What collects something of the batches of a step; see `accweight_core.probes.collecting`."""
+
+    def begin(self) -> None:
+        """Start a step."""
+        ...
+
+    def add(self, batch: Any) -> None:
+        """Take a batch, an `accweight_core.probes.probe.Batch`."""
+        ...
+
+
+C = TypeVar("C", bound=Collector)
+T = TypeVar("T")
+
 Portions = Callable[[Array], Iterator[Portion]]
 """Yields the samples of some rows, in batches."""
 
@@ -55,6 +71,8 @@ class Context:
         steps: The steps chosen, ascending.
         seed: Seed of everything that is drawn.
         kept: Nodes that the probe asks for.
+        collectors: What collects for it; begun before `Probe.begin`, given batches before
+            `Probe.measure`.
         parts: Parts of what it computes in the end, if that is most of its work: for the progress.
         grams: Inner products of all steps that the walk of the analysis has observed, if any.
     """
@@ -69,6 +87,7 @@ class Context:
     _trial: Trial | None = None
     _placed: Places | None = None
     kept: list[str] = field(default_factory=list)
+    collectors: list[Collector] = field(default_factory=list)
     parts: int = 0
     advance: Callable[[int, int], None] = lambda done, total: None
     grams: Grams | None = None
@@ -124,6 +143,11 @@ class Context:
                 self.kept.append(node)
         return nodes
 
+    def collect(self, collector: C) -> C:
+        """Have something collected of all batches of every step; return it."""
+        self.collectors.append(collector)
+        return collector
+
     @property
     def binding(self) -> Binding:
         """How the weights of any checkpoint are put into the network.
@@ -131,24 +155,31 @@ class Context:
         Raises:
             ArgumentValueError: If there is no network.
         """
-        if self._binding is None:
-            self.network  # noqa: B018  raises the error for a missing network
-            raise ArgumentValueError(f"probe {self.probe!r} needs a network")
-        return self._binding
+        return self._there(self._binding, self.network)
 
     @property
     def pieces(self) -> ProbePieces:
         """What `Probe.finish` has finished before it was stopped; it may put more there."""
-        if self._pieces is None:
-            raise ArgumentValueError(f"probe {self.probe!r}: results are not open yet")
-        return self._pieces
+        return self._there(self._pieces, None)
+
+    def _there(self, known: T | None, needs: Any) -> T:
+        """Return what is known once the run is probed.
+
+        Args:
+            known: What is asked for.
+            needs: What it is made of, which has been asked for first: its own error says more.
+
+        Raises:
+            ArgumentValueError: If it is not known yet.
+        """
+        if known is None:
+            raise ArgumentValueError(f"probe {self.probe!r} is not run yet")
+        return known
 
     def portions(self, rows: Array | None = None) -> Iterator[Portion]:
         """Yield the samples of some rows, or all, in batches as the network takes them."""
-        if self._portions is None:
-            self.data  # noqa: B018  raises the error for missing samples
-            raise ArgumentValueError(f"probe {self.probe!r} needs samples")
-        return self._portions(np.arange(len(self.data)) if rows is None else rows)
+        portions = self._there(self._portions, self.data)
+        return portions(np.arange(len(self.data)) if rows is None else rows)
 
     @property
     def first_network(self) -> BoundNetwork:
@@ -157,23 +188,14 @@ class Context:
         Raises:
             ArgumentValueError: If there is no network.
         """
-        if self._first is None:
-            self.network  # noqa: B018  raises the error for a missing network
-            raise ArgumentValueError(f"probe {self.probe!r} needs a network")
-        return self._first()
+        return self._there(self._first, self.network)()
 
     def tried(self, *nodes: str) -> Mapping[str, Array]:
         """Return the output and nodes for the first samples, at the first step chosen."""
-        if self._trial is None:
-            self.data  # noqa: B018  raises the error for missing samples
-            raise ArgumentValueError(f"probe {self.probe!r} needs samples")
-        return self._trial(nodes)
+        return self._there(self._trial, self.data)(nodes)
 
     def _place(self, node: str) -> Placed:
-        if self._placed is None:
-            self.data  # noqa: B018  raises the error for missing samples
-            raise ArgumentValueError(f"probe {self.probe!r} needs samples")
-        found = self._placed((*self.layers, node))  # of all layers in one pass
+        found = self._there(self._placed, self.data)((*self.layers, node))  # in one pass
         return found.get(node) or Placed.of(self.tried()[OUTPUT].shape, 0)
 
     def unit_axes(self, node: str) -> UnitAxes | None:
@@ -198,6 +220,16 @@ class Context:
             why = placed.problem or f"has shape {placed.shape}, no axis of which is the samples"
             raise UnknownNameError(f"probe {self.probe!r}: node {brief(node)} {why}; {how}")
         return found
+
+    def axes_of(
+        self, nodes: Sequence[str], how: str = "choose others with layers="
+    ) -> dict[str, UnitAxes]:
+        """Return where samples and units of nodes are, of all layers if none is named.
+
+        Raises:
+            UnknownNameError: As `checked_axes` does.
+        """
+        return {node: self.checked_axes(node, how) for node in nodes or self.layers_of_samples}
 
     def random(self) -> np.random.Generator:
         """Return random numbers that depend on the seed and the name of the probe alone."""

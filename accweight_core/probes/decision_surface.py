@@ -22,9 +22,9 @@ from accweight_core.probes.context import Context
 from accweight_core.probes.features import labels_of
 from accweight_core.probes.links import Column, Links
 from accweight_core.probes.network import OUTPUT, filled_up, samples_at_once
+from accweight_core.probes.plane_pictures import class_picture, palette, signed_picture
 from accweight_core.probes.probe import (
     Array,
-    Batch,
     Field,
     Needs,
     Probe,
@@ -33,8 +33,6 @@ from accweight_core.probes.probe import (
     Step,
     option,
 )
-
-ORANGE, BLUE = np.array([240.0, 130.0, 20.0]), np.array([20.0, 110.0, 220.0])
 
 _INPUTS = ("input 0", "input 1")
 MOST_SAMPLES = 1000
@@ -74,10 +72,7 @@ class DecisionSurface(Probe):
             raise ArgumentValueError(
                 f"probe {self.name!r}: cells are 2 to 512, units and margin 0 up"
             )
-        layers = self.layers or context.layers_of_samples
-        self._axes = {
-            one: context.checked_axes(one, "choose others with layers=") for one in layers
-        }
+        self._axes = context.axes_of(self.layers)
         rows = context.chosen_rows(MOST_SAMPLES)
         (portion,) = (next(context.portions(rows[:1])).inputs,)
         self._input, self._size = next(iter(portion)), samples_at_once(context.network.inputs)
@@ -149,9 +144,6 @@ class DecisionSurface(Probe):
         self._surfaces = units.T.reshape(-1, side, side)
         self._scores = np.concatenate(found[OUTPUT]).reshape(side, side, -1)
 
-    def measure(self, batch: Batch) -> None:
-        """Take no samples: the grid is what is run."""
-
     def end(self) -> Mapping[str, Array]:
         """Return the surfaces, and their pictures."""
         several = self._scores.shape[-1] > 1
@@ -160,7 +152,7 @@ class DecisionSurface(Probe):
         sure = self._sure(several, middle)
         classes = max(self._classes, 2)
         shares = np.bincount(predicted.reshape(-1).astype(int), minlength=classes) / predicted.size
-        decided = self._with_samples(_of_classes(predicted.astype(int), sure))
+        decided = self._with_samples(class_picture(predicted.astype(int), sure))
         return {
             "surface": self._surfaces,
             "predicted": predicted.astype(np.float64),
@@ -183,7 +175,7 @@ class DecisionSurface(Probe):
         """Return a picture with a dot per sample, in the colour of its class."""
         if self._labels is not None:
             at = np.rint(self._points * (self.cells - 1)).astype(int)
-            colours = _palette()[np.array(self._labels) % len(LIGHT.classes)]
+            colours = palette()[np.array(self._labels) % len(LIGHT.classes)]
             picture[self.cells - 1 - at[:, 1], at[:, 0]] = 0.6 * colours
         return picture
 
@@ -199,23 +191,3 @@ class DecisionSurface(Probe):
         low, high = result.attributes["low"], result.attributes["high"]
         across, up = (f"{a:.3g} to {b:.3g}" for a, b in zip(low, high, strict=True))
         return [f"first input {across} across, second {up} upwards"]
-
-
-def signed_picture(values: Array) -> Array:
-    """Return (height, width, 3): orange above 0, blue below, white at 0; dark where not finite."""
-    largest = np.abs(values[np.isfinite(values)]).max(initial=0.0) or 1.0
-    share = np.sqrt(np.clip(np.abs(np.nan_to_num(values)) / largest, 0, 1))[..., None]
-    tone = np.where((np.nan_to_num(values) > 0)[..., None], ORANGE, BLUE)
-    mixed = np.where(np.isfinite(values)[..., None], 255 + share * (tone - 255), 40)
-    return np.rint(mixed).astype(np.uint8)
-
-
-def _palette() -> Array:
-    return np.array([[int(c[at : at + 2], 16) for at in (1, 3, 5)] for c in LIGHT.classes], float)
-
-
-def _of_classes(predicted: Array, sure: Array) -> Array:
-    """Return (height, width, 3): the colours of classes, pale where the network is not sure."""
-    tone = _palette()[predicted % len(LIGHT.classes)]
-    found: Array = np.rint(255 + (0.15 + 0.6 * sure[..., None]) * (tone - 255)).astype(np.uint8)
-    return found

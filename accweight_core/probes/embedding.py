@@ -22,13 +22,11 @@ from accweight_core.probes.context import Context
 from accweight_core.probes.features import Features, attributes_of, fitted_components, need_sklearn
 from accweight_core.probes.probe import (
     Array,
-    Batch,
     Field,
     Needs,
     Probe,
     Results,
     Schema,
-    Step,
     option,
 )
 
@@ -96,14 +94,6 @@ class Embedding(Probe):
             return f"{name}, each step begun where the next one ended"
         what = "the last step" if self.basis == "last" else "all steps together"
         return f"principal components of {what}"
-
-    def begin(self, step: Step) -> None:
-        """Start a step."""
-        self._features.begin()
-
-    def measure(self, batch: Batch) -> None:
-        """Keep the values of the node."""
-        self._features.add(batch)
 
     def end(self) -> Mapping[str, Array]:
         """Return the values of the node."""

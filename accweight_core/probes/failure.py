@@ -31,6 +31,7 @@ from accweight_core.probes.probe import (
     Step,
     named_layers,
     option,
+    stacked,
 )
 from accweight_core.probes.units import UnitAxes
 from accweight_core.text import some
@@ -63,8 +64,8 @@ class Failure(Probe):
         """Return the arrays of all layers."""
         if self.times <= 1 or self.tried < 1:
             raise ArgumentValueError(f"probe {self.name!r}: times is above 1, tried at least 1")
-        names, self._context = context.layers_of_samples, context
-        self._axes = {name: context.checked_axes(name) for name in names}
+        self._axes, self._context = context.axes_of(()), context
+        names = tuple(self._axes)
         self._rows = context.chosen_rows(self.points)
         self._width = min(max(axes.count for axes in self._axes.values()), MOST_UNITS)
         count = len(names)
@@ -101,7 +102,7 @@ class Failure(Probe):
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Find the failure, and set units before it to 0."""
-        values = np.stack([results.at("values", at) for at in range(len(results.steps))])
+        values = stacked(results, "values")
         there = np.arange(self._width) < np.array([[a.count] for a in self._axes.values()])
         powers = np.where(there & np.isnan(values), CEILING, values.astype(np.float64))
         growth = growths(powers)
@@ -211,7 +212,6 @@ def growths(powers: Array) -> Array:
 
 def _silenced(value: Any, axes: UnitAxes, unit: int) -> Any:
     """Return the value of a node with one unit 0, also where it is not finite."""
-    shape = np.moveaxis(np.empty(tuple(value.shape), np.bool_), axes.samples, 0).shape
-    mask = np.zeros((shape[0], axes.count, axes.positions), np.float32)
+    mask = np.zeros((value.shape[axes.samples], axes.count, axes.positions), np.float32)
     mask[:, unit] = 1
-    return value.masked_fill(value.new_tensor(axes.back(mask, shape)) > 0, 0)
+    return value.masked_fill(axes.tensor_like(value, mask) > 0, 0)

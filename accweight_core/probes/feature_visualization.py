@@ -32,7 +32,6 @@ from accweight_core.probes.network import BoundNetwork, samples_at_once
 from accweight_core.probes.pixels import as_pixels, bounds, scale_field
 from accweight_core.probes.probe import (
     Array,
-    Batch,
     Field,
     Needs,
     Probe,
@@ -94,7 +93,7 @@ class FeatureVisualization(Probe):
             )
         self._at_once = samples_at_once(context.network.inputs)
         nodes = self.layers or _with_matrices(context)
-        self._axes = {n: context.checked_axes(n, "choose others with layers=") for n in nodes}
+        self._axes = context.axes_of(nodes)
         self._chosen = {node: min(self.units, axes.count) for node, axes in self._axes.items()}
         self._shape = context.data.inputs[0].shape[1:]
         self._first = self._first_input(context)
@@ -162,8 +161,6 @@ class FeatureVisualization(Probe):
         """Climb from the first input for all units of all layers."""
         if step.network is None:
             raise ArgumentValueError("probe 'feature_visualization' needs a network")
-        for features in self._values_of:
-            features.begin()
         optima, values, gains = [], [], []
         for node, count in self._chosen.items():
             found = [self._climbed(step.network, node, own) for own in _groups(count, self._size)]
@@ -186,8 +183,7 @@ class FeatureVisualization(Probe):
             mask[sample, unit, self._place(axes)] = 1
 
         def own(value: Any) -> Any:
-            shape = np.moveaxis(np.empty(tuple(value.shape), np.bool_), axes.samples, 0).shape
-            return value * value.new_tensor(axes.back(mask, shape))
+            return value * axes.tensor_like(value, mask)
 
         masked = network.patch({node: own})
         first = self._value(masked, x, node)
@@ -214,11 +210,6 @@ class FeatureVisualization(Probe):
         if self.blur and len(self._shape) == 3:
             x = (1 - self.blur) * x + self.blur * smoothed(x)
         return x.astype(np.float32, copy=False)
-
-    def measure(self, batch: Batch) -> None:
-        """Take what the layers make of pictures; the inputs of units are made."""
-        for features in self._values_of:
-            features.add(batch)
 
     def end(self) -> Mapping[str, Array]:
         """Return the optima of the step."""

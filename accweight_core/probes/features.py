@@ -25,7 +25,7 @@ first."""
 
 @dataclass
 class Features:
-    """The values of one node at chosen samples, collected batch by batch.
+    """The values of one node at chosen samples, collected of every batch of a step.
 
     Attributes:
         node: The node.
@@ -66,7 +66,7 @@ class Features:
         width = axes.count if pooled else axes.count * axes.positions
         projection = projection_of(context.random(), width)
         kept = min(width, MOST_FEATURES)
-        return cls(chosen, rows, kept, axes, pooled, projection)
+        return context.collect(cls(chosen, rows, kept, axes, pooled, projection))
 
     def begin(self) -> None:
         """Start with nothing."""
@@ -164,6 +164,12 @@ def inputs_of(context: Context, rows: Array) -> Array:
     ]
     found: Array = np.concatenate(portions)
     return found
+
+
+def confusion(labels: Array, predicted: Array, count: int) -> Array:
+    """Return (classes, classes): how many samples of a class (down) are given each (across)."""
+    found = np.bincount(labels * count + predicted, minlength=count**2)
+    return found.reshape(count, count).astype(np.float64)
 
 
 def class_names(context: Context, labels: Array) -> tuple[str, ...]:

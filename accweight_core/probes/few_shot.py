@@ -19,16 +19,14 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
 from accweight_core.probes.embedding import neighbours_of
-from accweight_core.probes.features import class_names, features_by_class, inputs_of
+from accweight_core.probes.features import class_names, confusion, features_by_class, inputs_of
 from accweight_core.probes.probe import (
     Array,
-    Batch,
     Field,
     Needs,
     Probe,
     Results,
     Schema,
-    Step,
     option,
 )
 from accweight_core.samples.pictures import sample_pictures
@@ -97,16 +95,6 @@ class FewShot(Probe):
         labels = {"layer": tuple(names), "class": classes, "predicted": classes}
         return Schema(tuple(fields), labels, attributes, rows)
 
-    def begin(self, step: Step) -> None:
-        """Start a step."""
-        for layer in self._layers:
-            layer.begin()
-
-    def measure(self, batch: Batch) -> None:
-        """Keep the values of the layers."""
-        for layer in self._layers:
-            layer.add(batch)
-
     def end(self) -> Mapping[str, Array]:
         """Return the class of every sample by its nearest others, at every layer."""
         found = [self._voted(layer.whole()) for layer in self._layers]
@@ -131,13 +119,8 @@ class FewShot(Probe):
         steps = range(len(results.steps))
         best = int(results.at("accuracy", len(results.steps) - 1).argmax())
         voted = [results.at("voted", at)[best].astype(int) for at in steps]
-        pairs = [np.bincount(self._labels * self._classes + v, minlength=self._classes**2)
-                 for v in voted]  # fmt: skip
-        found: dict[str, Array] = {
-            "confusion": np.stack(pairs)
-            .reshape(-1, self._classes, self._classes)
-            .astype(np.float64)
-        }
+        pairs = [confusion(self._labels, own, self._classes) for own in voted]
+        found: dict[str, Array] = {"confusion": np.stack(pairs)}
         if self._pictures is not None:
             near = [results.at("nearest", at)[best].astype(int) for at in steps]
             found["images"] = np.stack(

@@ -23,13 +23,19 @@ from accweight_core.probes.probe import Array, Field, Needs, Probe, Results, Sch
 from accweight_core.schema import Axis, Kind, Layer, Parameter, Role, Run
 from accweight_core.text import some
 
+LEAST_SIDE = 8
+"""Side from which on inputs in threes may be a picture in colour: 12 inputs hardly are one."""
+
+LONGEST = 6
+"""How many times wider than high a rectangle may be before a square is filled up."""
+
 
 @dataclass
 class Filters(Probe):
     """Filters of a layer as pictures, on one scale through time."""
 
     name: ClassVar[str] = "filters"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[Needs] = Needs.WEIGHTS
     reading: ClassVar[str] = (
         "A filter that looks like noise has learned little; similarity says since when it was "
@@ -48,6 +54,7 @@ class Filters(Probe):
         first = pictures_of(np.zeros(self._parameter.shape, np.float32), self._parameter)
         names = filter_names(self._parameter, first.shape[-1])
         count = min(len(first), self.most)
+        self._unused = np.isnan(first[:count])
         shape = (0, count, *first.shape[1:])
         axes = ("step", "unit", "height", "width", "channel")
         fields = (
@@ -68,8 +75,9 @@ class Filters(Probe):
 
     def end(self) -> Mapping[str, Array]:
         """Return the filters of the step."""
-        flat = self._filters.reshape(len(self._filters), -1).astype(np.float64)
-        return {"weights": self._filters, "norm": np.linalg.norm(flat, axis=1)}
+        used = np.where(self._unused, 0, self._filters).reshape(len(self._filters), -1)
+        norms = np.linalg.norm(used.astype(np.float64), axis=1)
+        return {"weights": self._filters, "norm": norms}
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Return pictures on a common scale, and when each filter was what it became."""
@@ -77,10 +85,10 @@ class Filters(Probe):
         if self.scale == "fixed":
             largest = np.full_like(largest, largest.max(initial=0.0))
         count = len(results.steps)
-        last = _directions(results.at("weights", count - 1))
         found = [results.at("weights", index) for index in range(count)]
         images = [as_pixels(f, scale) for f, scale in zip(found, largest, strict=True)]
-        similar = [(_directions(filters) * last).sum(axis=1) for filters in found]
+        ways = [_directions(np.where(self._unused, 0, filters)) for filters in found]
+        similar = [(own * ways[-1]).sum(axis=1) for own in ways]
         return {
             "images": np.stack(images),
             "scale": bounds(largest),
@@ -125,6 +133,11 @@ def filter_parameter(run: Run, layer: str) -> Parameter:
     raise UnknownNameError(f"probe 'filters': {run.source} has no layer with filters")
 
 
+def layers_with_filters(run: Run) -> dict[str, Parameter]:
+    """Return the weights of the layers that have filters, by their names."""
+    return {one.name: p for one in run.layers if (p := weights_of(one)) is not None}
+
+
 def weights_of(layer: Layer) -> Parameter | None:
     """Return the weights of a layer with filters: its first matrix; None without one."""
     for parameter in layer.parameters:
@@ -137,9 +150,9 @@ def weights_of(layer: Layer) -> Parameter | None:
 def pictures_of(weights: Array, parameter: Parameter) -> Array:
     """Return filters as (pictures, height, width, channels), with 1 or 3 channels.
 
-    The kernel is the picture; a filter without one (of a linear layer) is folded to a square, of
-    one or three planes if its length allows. Of filters with other numbers of input channels,
-    every channel is a picture of its own.
+    The kernel is the picture; a filter without one (of a linear layer) is folded to a rectangle, or
+    to a square in colour if it may be of a picture. What has no rectangle is filled up with NaN. Of
+    filters with other numbers of input channels, every channel is a picture of its own.
     """
     axes = parameter.axes
     outputs = [i for i, axis in enumerate(axes) if axis is Axis.OUTPUT]
@@ -151,8 +164,11 @@ def pictures_of(weights: Array, parameter: Parameter) -> Array:
     kernel = [weights.shape[i] for i in others]
     if not kernel or math.prod(kernel) == 1:
         side = math.isqrt(planes // 3)
-        if planes % 3 == 0 and side > 1 and 3 * side**2 == planes:
+        if side >= LEAST_SIDE and 3 * side**2 == planes:
             return ordered.reshape(rows, 3, side, side).transpose(0, 2, 3, 1)
+        high = max(n for n in range(1, math.isqrt(planes) + 1) if planes % n == 0)
+        if planes <= LONGEST * high**2:
+            return ordered.reshape(rows, high, planes // high, 1)
         return as_picture(ordered.reshape(rows, planes))[..., None]
     height, width = math.prod(kernel[:-1]), kernel[-1]
     if planes == 3:

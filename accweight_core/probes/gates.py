@@ -16,6 +16,7 @@ import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError, UnsupportedOperatorError
+from accweight_core.probes.collecting import Sums
 from accweight_core.probes.context import Context
 from accweight_core.probes.network import GatedNetwork, filled_up, samples_at_once
 from accweight_core.probes.probe import Array, Batch, Field, Needs, Probe, Schema, Step, option
@@ -55,6 +56,7 @@ class Gates(Probe):
         network = _gated(context.first_network, context)
         self._chosen = self.layers or network.gated
         self._at_once = samples_at_once(context.network.inputs)
+        self._sums = context.collect(Sums(self._counted))
         rows = context.chosen_rows(self.points)
         portion = next(context.portions(rows[:TRIED]))
         found = network.gates(portion.inputs, self._chosen)
@@ -89,28 +91,30 @@ class Gates(Probe):
         return Schema(fields, labels, groups, rows)
 
     def begin(self, step: Step) -> None:
-        """Start the counts of a step."""
+        """Take the network of a step."""
         if not isinstance(step.network, GatedNetwork):
             raise ArgumentValueError(f"probe {self.name!r} needs a network with gates")
         self._network = step.network
-        self._open, self._closed, self._seen = (np.zeros(self._shape) for _ in range(3))
 
-    def measure(self, batch: Batch) -> None:
-        """Count the positions of a batch at which gates are open and closed."""
+    def _counted(self, batch: Batch) -> Mapping[str, Array]:
+        """Return the positions of a batch at which gates are open and closed, and of all."""
         found = self._network.gates(filled_up(batch.inputs, self._at_once), self._chosen)
+        counts = np.zeros((3, *self._shape))
         for at, (layer, gate) in enumerate(self._gates):
             values = found[layer][gate][: len(batch.rows)]
-            units = slice(values.shape[2])
-            self._open[at, units] += (values > self.right).sum(axis=(0, 1))
-            self._closed[at, units] += (values < self.left).sum(axis=(0, 1))
-            self._seen[at, units] += np.isfinite(values).sum(axis=(0, 1))
+            for count, chosen in zip(
+                counts, (values > self.right, values < self.left, np.isfinite(values)), strict=True
+            ):
+                count[at, : values.shape[2]] = chosen.sum(axis=(0, 1))
+        return dict(zip(("open", "closed", "seen"), counts, strict=True))
 
     def end(self) -> Mapping[str, Array]:
         """Return the shares of positions."""
-        shape, there = self._shape, self._seen > 0
+        seen = self._sums["seen"]
+        there = seen > 0
         right, left = (
-            np.divide(one, self._seen, out=np.full(shape, np.nan), where=there)
-            for one in (self._open, self._closed)
+            np.divide(self._sums[one], seen, out=np.full(self._shape, np.nan), where=there)
+            for one in ("open", "closed")
         )
         ways = np.stack([right, left], axis=2)
         counts = np.maximum(there.sum(axis=1), 1)

@@ -17,6 +17,7 @@ import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.collecting import Sums
 from accweight_core.probes.context import Context
 from accweight_core.probes.features import need_sklearn
 from accweight_core.probes.hidden_state import recurrent_layer
@@ -28,8 +29,8 @@ from accweight_core.probes.probe import (
     Probe,
     Results,
     Schema,
-    Step,
     option,
+    stacked,
 )
 from accweight_core.text import some
 
@@ -56,6 +57,7 @@ class HiddenResponse(Probe):
         need_sklearn(self.name)
         self._node = self.layer or recurrent_layer(context)
         self._axes = context.checked_axes(self._node, "choose another one with layer=")
+        self._sums = context.collect(Sums(self._changes))
         self._rows, samples = context.chosen_rows(self.points), context.data.inputs[0]
         times, units = self._axes.positions, self._axes.count
         self._are_tokens = samples.ndim == 2 and samples.dtype.kind in "iu"
@@ -92,13 +94,8 @@ class HiddenResponse(Probe):
         )  # fmt: skip
         return Schema(fields, attributes={"node": self._node}, rows=self._rows)
 
-    def begin(self, step: Step) -> None:
-        """Start the sums of a step."""
-        self._sums = np.zeros((self._axes.count, len(self._chosen)))
-        self._weights = np.zeros(len(self._chosen))
-
-    def measure(self, batch: Batch) -> None:
-        """Add the changes of a batch."""
+    def _changes(self, batch: Batch) -> Mapping[str, Array]:
+        """Return the changes of a batch at each input, and how often each comes."""
         states = self._axes.of(batch.outputs[self._node]).astype(np.float64)
         changes = np.diff(states, axis=2, prepend=0)
         (samples,) = batch.inputs.values()
@@ -106,17 +103,20 @@ class HiddenResponse(Probe):
             there = (samples[..., None] == self._chosen).astype(np.float64)
         else:
             there = samples[..., self._chosen].astype(np.float64)
-        self._sums += np.einsum("nut,nti->ui", changes, there)
-        self._weights += np.abs(there).sum(axis=(0, 1))
+        return {
+            "changes": np.einsum("nut,nti->ui", changes, there),
+            "inputs": np.abs(there).sum(axis=(0, 1)),
+        }
 
     def end(self) -> Mapping[str, Array]:
         """Return the responses of all units."""
-        found = self._sums / np.where(self._weights > 0, self._weights, 1)
+        inputs = self._sums["inputs"]
+        found = self._sums["changes"] / np.where(inputs > 0, inputs, 1)
         return {"responses": found, "size": np.array(np.abs(found).mean())}
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Return units and inputs in groups, those of the last step."""
-        responses = np.stack([results.at("responses", at) for at in range(len(results.steps))])
+        responses = stacked(results, "responses")
         units, inputs = co_clusters(np.abs(responses[-1]), self._groups, self._seed)
         self._order = [np.argsort(one, kind="stable") for one in (units, inputs)]
         return {

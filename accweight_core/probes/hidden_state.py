@@ -17,6 +17,7 @@ import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.collecting import Values
 from accweight_core.probes.context import Context
 from accweight_core.probes.probe import (
     Array,
@@ -25,7 +26,6 @@ from accweight_core.probes.probe import (
     Needs,
     Probe,
     Schema,
-    Step,
     option,
 )
 from accweight_core.schema import Kind
@@ -58,6 +58,7 @@ class HiddenState(Probe):
         """Return the arrays, by the times and units of the layer."""
         node = self.layer or recurrent_layer(context)
         self._axes, self._node = context.checked_axes(node, "choose another one with layer="), node
+        self._states = context.collect(Values(self._of_batch))
         times, units = self._axes.positions, self._axes.count
         if not (self.begin_at >= 0 and 1 <= self.length <= times - self.begin_at):
             raise ArgumentValueError(
@@ -87,17 +88,13 @@ class HiddenState(Probe):
         attributes = {"node": node, "rows": rows.tolist()}
         return Schema(fields, attributes=attributes, rows=rows)
 
-    def begin(self, step: Step) -> None:
-        """Start a step."""
-        self._states: list[Array] = []
-
-    def measure(self, batch: Batch) -> None:
-        """Keep the states."""
-        self._states.append(self._axes.of(batch.outputs[self._node]).astype(np.float32))
+    def _of_batch(self, batch: Batch) -> Array:
+        """Return (samples, units, times) of a batch."""
+        return self._axes.of(batch.outputs[self._node]).astype(np.float32)
 
     def end(self) -> Mapping[str, Array]:
         """Return the pattern of the span, and where else it is."""
-        states, length = np.concatenate(self._states), self.length
+        states, length = self._states.whole(), self.length
         windows = np.lib.stride_tricks.sliding_window_view(states, length, axis=2)
         on: Array = np.asarray((windows >= self.threshold).all(axis=3))  # sequences, units, spans
         pattern = on[self._place, :, self.begin_at]

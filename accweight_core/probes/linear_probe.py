@@ -22,12 +22,10 @@ from accweight_core.probes.context import Context
 from accweight_core.probes.features import attributes_of, features_by_class, inputs_of
 from accweight_core.probes.probe import (
     Array,
-    Batch,
     Field,
     Needs,
     Probe,
     Schema,
-    Step,
     named_layers,
     option,
 )
@@ -92,16 +90,6 @@ class LinearProbe(Probe):
                 "parts need samples, the first one of two classes (trained=N)"
             )
         return fitted
-
-    def begin(self, step: Step) -> None:
-        """Start a step."""
-        for layer in self._layers:
-            layer.begin()
-
-    def measure(self, batch: Batch) -> None:
-        """Keep the values of the layers."""
-        for layer in self._layers:
-            layer.add(batch)
 
     def end(self) -> Mapping[str, Array]:
         """Return the accuracies of a classifier per layer."""

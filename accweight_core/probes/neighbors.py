@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -12,8 +13,8 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
 from accweight_core.probes.embedding import neighbours_of
-from accweight_core.probes.features import Features, attributes_of, need_sklearn
-from accweight_core.probes.probe import Array, Batch, Field, Needs, Probe, Schema, Step, option
+from accweight_core.probes.features import Features, attributes_of, inputs_of, need_sklearn
+from accweight_core.probes.probe import Array, Field, Needs, Probe, Schema, option
 
 
 @dataclass
@@ -44,6 +45,7 @@ class Neighbors(Probe):
         attributes = attributes_of(context, self._features)
         self._labels = np.array(attributes["targets"])
         self._pixels: Array | None = None
+        self._inputs = partial(inputs_of, context, self._features.rows)
         shape = (0, points, self.count)
         fields = (
             Field("agreement", ("step",), (0,), "share of neighbours of the same class"),
@@ -54,22 +56,10 @@ class Neighbors(Probe):
         )  # fmt: skip
         return Schema(fields, attributes=attributes, rows=self._features.rows)
 
-    def begin(self, step: Step) -> None:
-        """Start a step."""
-        self._features.begin()
-        self._seen: list[Array] = []
-
-    def measure(self, batch: Batch) -> None:
-        """Keep the values of the node, and at first the pixels."""
-        self._features.add(batch)
-        if self._pixels is None:
-            flat = [value.reshape(len(value), -1) for value in batch.inputs.values()]
-            self._seen.append(np.concatenate(flat, axis=1))
-
     def end(self) -> Mapping[str, Array]:
         """Return neighbours, and how many are of one class."""
         if self._pixels is None:
-            self._pixels = neighbours_of(np.concatenate(self._seen), self.count, self.distance)
+            self._pixels = neighbours_of(self._inputs(), self.count, self.distance)
         nearest = neighbours_of(self._features.whole(), self.count, self.distance)
         pairs = zip(nearest, self._pixels, strict=True)
         shared = np.mean([np.isin(by_layer, by_pixels).mean() for by_layer, by_pixels in pairs])

@@ -18,6 +18,7 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.arguments import brief
 from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.collecting import Sums, flat_inputs
 from accweight_core.probes.context import Context
 from accweight_core.probes.features import class_names, labels_of
 from accweight_core.probes.network import OUTPUT
@@ -29,7 +30,6 @@ from accweight_core.probes.probe import (
     Probe,
     Results,
     Schema,
-    Step,
     option,
 )
 from accweight_core.text import some
@@ -64,9 +64,7 @@ class NeuronActivation(Probe):
         """Return the arrays, by the subsets and the units of the layers."""
         self._rules = [_parsed(text) for text in self.rule]
         layers = self.layers or context.layers_of_samples[:-1][-2:] or context.layers_of_samples
-        self._axes = {
-            one: context.checked_axes(one, "choose others with layers=") for one in layers
-        }
+        self._axes, self._sums = context.axes_of(layers), context.collect(Sums(self._added))
         labels = labels_of(context, np.arange(len(context.data)))
         self._labels = None if labels is None else np.array(labels)
         names: tuple[str, ...] = ()
@@ -95,24 +93,20 @@ class NeuronActivation(Probe):
         self._rows, self._shown = rows, [min(n, self.units) for n in self._counts.values()]
         return Schema(fields, {"row": rows, "subset": names, "layer": tuple(layers)})
 
-    def begin(self, step: Step) -> None:
-        """Start the sums of a step."""
-        shape = (len(self._rows), self._classes + bool(self._classes) + len(self._rules))
-        self._sums, self._sizes = np.zeros(shape), np.zeros(shape[1])
-        self._all, self._squares, self._seen = np.zeros(shape[0]), np.zeros(shape[0]), 0
-
-    def measure(self, batch: Batch) -> None:
-        """Add a batch to the sums of its subsets."""
+    def _added(self, batch: Batch) -> Mapping[str, Array | int]:
+        """Return what a batch adds to the sums of its subsets, and of all samples."""
         pooled = np.max if self.pool == "max" else np.mean
         whole = [axes.of(batch.outputs[one])[:, :MOST_UNITS] for one, axes in self._axes.items()]
         each = [pooled(values.astype(np.float64), axis=2) for values in whole]
         values = np.concatenate(each, axis=1)
         member = self._members(batch).astype(np.float64)
-        self._sums += values.T @ member
-        self._sizes += member.sum(axis=0)
-        self._all += values.sum(axis=0)
-        self._squares += (values**2).sum(axis=0)
-        self._seen += len(values)
+        return {
+            "subsets": values.T @ member,
+            "sizes": member.sum(axis=0),
+            "all": values.sum(axis=0),
+            "squares": (values**2).sum(axis=0),
+            "samples": len(values),
+        }
 
     def _members(self, batch: Batch) -> Array:
         """Return (samples, subsets): which samples are in which subset."""
@@ -123,7 +117,7 @@ class NeuronActivation(Probe):
             is_scored = scores.ndim == 2 and scores.shape[1] > labels.max()
             wrong = scores.argmax(axis=1) != labels if is_scored else np.zeros(len(labels), bool)
             found.append(wrong)
-        flat = np.concatenate([v.reshape(len(v), -1) for v in batch.inputs.values()], axis=1)
+        flat = flat_inputs(batch)
         for what, index, compared, bound in self._rules:
             if (what == "y" and self._labels is None) or index >= flat.shape[1]:
                 raise ArgumentValueError(
@@ -137,14 +131,14 @@ class NeuronActivation(Probe):
 
     def end(self) -> Mapping[str, Array]:
         """Return the means over the subsets."""
-        mean = self._all / self._seen
-        variance = np.maximum(self._squares / self._seen - mean**2, 0)
+        sums, samples = self._sums, self._sums["samples"]
+        mean = sums["all"] / samples
+        variance = np.maximum(sums["squares"] / samples - mean**2, 0)
         spread = np.where(variance > 1e-12 * (1 + mean**2), np.sqrt(variance), np.nan)
         with np.errstate(invalid="ignore", divide="ignore"):
-            found = (self._sums / self._sizes - mean[:, None]) / spread[:, None]
-        own = np.nan_to_num(found[:, : self._classes] ** 2) @ (
-            self._sizes[: self._classes] / self._seen
-        )
+            found = (sums["subsets"] / sums["sizes"] - mean[:, None]) / spread[:, None]
+        shares = sums["sizes"][: self._classes] / samples
+        own = np.nan_to_num(found[:, : self._classes] ** 2) @ shares
         ends = np.cumsum(list(self._counts.values()))[:-1]
         explained = [part.mean() for part in np.split(own, ends)]
         return {

@@ -141,6 +141,8 @@ class Passes:
             bound = self.bound(position) if taking else None
             weights = partial(read_parameter, files, checkpoint)
             for one in asked:
+                for collector in one.context.collectors:
+                    collector.begin()
                 network = bound if one.takes_batches else None
                 one.probe.begin(Step(checkpoint.step, checkpoint, weights, network))
             if taking:
@@ -156,9 +158,9 @@ class Passes:
                 rows = one.schema.rows
                 chosen = None if rows is None else np.isin(batch.rows, rows)
                 if chosen is None or chosen.all():
-                    one.probe.measure(batch)
+                    _give(one, batch)
                 elif chosen.any():
-                    one.probe.measure(batch.only(chosen))
+                    _give(one, batch.only(chosen))
             told()
 
     def batches_of(self, asked: Sequence[Asked]) -> int:
@@ -207,6 +209,13 @@ class Passes:
             stop = start + len(targets)
             yield Portion(rows[start:stop], filled_up(named, self._fixed))
             start = stop
+
+
+def _give(one: Asked, batch: Batch) -> None:
+    """Give a batch to what collects for a probe, and to the probe."""
+    for collector in one.context.collectors:
+        collector.add(batch)
+    one.probe.measure(batch)
 
 
 def _samples_first(

@@ -211,6 +211,11 @@ class Probe(Protocol):
         return ()
 
 
+def stacked(results: Results, name: str) -> Array:
+    """Return an array at all finished steps."""
+    return np.stack([results.at(name, at) for at in range(len(results.steps))])
+
+
 def named_layers(names: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
     """Return the labels of the axis "layer"."""
     return {"layer": tuple(names)}

@@ -18,6 +18,7 @@ import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.collecting import Values, flat_inputs
 from accweight_core.probes.context import Context
 from accweight_core.probes.features import (
     MOST_FEATURES,
@@ -29,13 +30,11 @@ from accweight_core.probes.features import (
 )
 from accweight_core.probes.probe import (
     Array,
-    Batch,
     Field,
     Needs,
     Probe,
     Results,
     Schema,
-    Step,
     option,
 )
 
@@ -78,6 +77,7 @@ class Representation(Probe):
         need_sklearn(self.name)
         names = self.layers or context.layers_of_samples
         self._layers = [Features.of(context, name, self.points) for name in names]
+        self._inputs = context.collect(Values(flat_inputs))
         self._rows = self._layers[0].rows
         self._axes = int(self.axes)
         attributes = {**attributes_of(context, self._layers[0]), "node": ""}
@@ -105,23 +105,10 @@ class Representation(Probe):
     def _input_width(self, context: Context) -> int:
         return sum(int(np.prod(array.shape[1:])) for array in context.data.inputs)
 
-    def begin(self, step: Step) -> None:
-        """Start a step."""
-        self._inputs: list[Array] = []
-        for layer in self._layers:
-            layer.begin()
-
-    def measure(self, batch: Batch) -> None:
-        """Keep the inputs and the values of the layers."""
-        flat = [value.reshape(len(value), -1) for value in batch.inputs.values()]
-        self._inputs.append(np.concatenate(flat, axis=1).astype(np.float32))
-        for layer in self._layers:
-            layer.add(batch)
-
     def end(self) -> Mapping[str, Array]:
         """Return the values at all stages, and how far classes can be told apart there."""
         bend = FUNCTIONS[self.activation]
-        stages = [np.concatenate(self._inputs)]
+        stages = [self._inputs.whole().astype(np.float32)]
         for place, layer in enumerate(self._layers):
             values = layer.whole()
             stages.append(values)

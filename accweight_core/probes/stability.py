@@ -17,7 +17,7 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.filters import weights_of
+from accweight_core.probes.filters import layers_with_filters
 from accweight_core.probes.probe import (
     Array,
     Field,
@@ -62,8 +62,7 @@ class Stability(Probe):
                 f"probe {self.name!r}: quiet is between 0 and 1, alike above 0 and at most 1, most "
                 "at least 2"
             )
-        found = {one.name: weights_of(one) for one in context.run.layers}
-        self._layers = {name: p for name, p in found.items() if p is not None}
+        self._layers = layers_with_filters(context.run)
         if not self._layers:
             raise ArgumentValueError(f"{context.run.source}: has no layer with filters")
         self._context, count = context, len(self._layers)

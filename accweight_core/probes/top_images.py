@@ -17,10 +17,8 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.feature_visualization import shown
 from accweight_core.probes.features import labels_of
 from accweight_core.probes.network import samples_at_once
-from accweight_core.probes.pixels import folded
 from accweight_core.probes.probe import (
     Array,
     Batch,
@@ -32,14 +30,10 @@ from accweight_core.probes.probe import (
     Step,
     option,
 )
+from accweight_core.probes.tiles import montage, tiles
 from accweight_core.probes.unit_gradients import unit_gradients
 from accweight_core.probes.varied import is_whole
-from accweight_core.samples.pictures import scaled, smaller
 from accweight_core.text import some
-
-ORANGE = np.array([255.0, 140.0, 40.0])
-OUTSIDE, BASE = 0.3, 0.8
-"""Brightness of what a unit does not depend on, and of what it does."""
 
 SAME = 0.8
 """Share of top samples of one class from which on a unit is said to answer to it."""
@@ -79,8 +73,8 @@ class TopImages(Probe):
         self._size = samples_at_once(context.network.inputs)
         self._count = min(self.count, len(self._rows))
         units = min(self.units, self._axes.count)
-        tiles = _tiles(np.zeros((self._count, *context.data.inputs[0].shape[1:]), np.float32))
-        height, width = _montage(tiles).shape[:2]
+        empty = tiles(np.zeros((self._count, *context.data.inputs[0].shape[1:]), np.float32))
+        height, width = montage(empty).shape[:2]
         classes = labels_of(context, self._rows)
         self._labels = (
             None if classes is None else dict(zip(self._rows.tolist(), classes, strict=True))
@@ -135,10 +129,10 @@ class TopImages(Probe):
         gradient = unit_gradients(
             self._network, self._node, self._axes, x, units, places.reshape(-1), self._size
         )
-        tiles = _tiles(x, gradient).reshape(*rows.shape, *_tiles(x[:1]).shape[1:])
+        shown = tiles(x, gradient).reshape(*rows.shape, *tiles(x[:1]).shape[1:])
         shares, classes = self._classes(rows)
         return {
-            "images": np.stack([_montage(own) for own in tiles]),
+            "images": np.stack([montage(own) for own in shown]),
             "rows": rows.astype(np.float64),
             "values": values,
             "same_class": shares,
@@ -180,34 +174,3 @@ class TopImages(Probe):
             f"top {result.fields['rows'].shape[2]} samples of units of {result.attributes['node']}"
         ]
         return [f"{lines[0]}; of one class, unit: class: {some(told, 8)}" if told else lines[0]]
-
-
-def _tiles(x: Array, gradient: Array | None = None) -> Array:
-    """Return samples as (samples, height, width, 3) of bytes, with what raises a unit in orange."""
-    plain = scaled(smaller(shown(x.astype(np.float32)))).astype(np.float64)
-    colour = np.broadcast_to(plain, (*plain.shape[:3], 3))
-    if gradient is None:
-        return colour.astype(np.uint8)
-    depends = _summed(np.abs(gradient)) > 0
-    raises = np.maximum(_summed(gradient * x), 0)
-    largest = raises.max(axis=(1, 2, 3), keepdims=True)
-    share = np.sqrt(raises / np.where(largest > 0, largest, 1))
-    lit = colour * np.where(depends, BASE, OUTSIDE)
-    mixed: Array = lit + share * (ORANGE - lit)
-    return np.rint(mixed).astype(np.uint8)
-
-
-def _summed(ratings: Array) -> Array:
-    """Return ratings as (samples, height, width, 1), added over channels."""
-    return np.asarray(smaller(shown(ratings).sum(axis=-1, keepdims=True)), np.float64)
-
-
-def _montage(tiles: Array) -> Array:
-    """Return tiles as one picture, in lines, with a pixel between two."""
-    down, across = folded(len(tiles))
-    height, width = tiles.shape[1:3]
-    found = np.full((down * (height + 1) - 1, across * (width + 1) - 1, 3), 255, np.uint8)
-    for place, tile in enumerate(tiles):
-        top, left = place // across * (height + 1), place % across * (width + 1)
-        found[top : top + height, left : left + width] = tile
-    return found

@@ -51,5 +51,4 @@ def unit_gradients(
 
 def _masked(value: Any, axes: UnitAxes, mask: Array) -> Any:
     """Return the value of a node, 0 but for one unit of every sample."""
-    shape = np.moveaxis(np.empty(tuple(value.shape), np.bool_), axes.samples, 0).shape
-    return value * value.new_tensor(axes.back(mask, shape))
+    return value * axes.tensor_like(value, mask)

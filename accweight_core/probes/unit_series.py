@@ -18,7 +18,7 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.filters import weights_of
+from accweight_core.probes.filters import layers_with_filters
 from accweight_core.probes.probe import Array, Field, Needs, Probe, Results, Schema, option
 from accweight_core.probes.stability import filters_of, rows_of
 from accweight_core.probes.walking import weights_at
@@ -52,7 +52,7 @@ class UnitSeries(Probe):
 
     def start(self, context: Context) -> Schema:
         """Return the arrays, and choose the layers."""
-        found = {one.name: p for one in context.run.layers if (p := weights_of(one)) is not None}
+        found = layers_with_filters(context.run)
         unknown = [name for name in self.layers if name not in found]
         if unknown or not found or self.keep < 2 or self.most < 1:
             raise ArgumentValueError(

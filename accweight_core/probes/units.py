@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,17 @@ class UnitAxes:
         lengths = [len(values), *(shape[axis] for axis in self.units), *self.places]
         first = np.moveaxis(values.reshape(lengths), range(1, 1 + len(self.units)), self.units)
         return np.ascontiguousarray(np.moveaxis(first, 0, self.samples))
+
+    def tensor_like(self, value: Any, values: Array) -> Any:
+        """Return (samples, units, positions) as a tensor of the shape and type of a value.
+
+        Args:
+            value: What the network computes of the node: a tensor.
+            values: The values.
+        """
+        lengths = list(value.shape)
+        shape = [lengths.pop(self.samples), *lengths]
+        return value.new_tensor(self.back(values, shape))
 
 
 @dataclass(frozen=True, slots=True)

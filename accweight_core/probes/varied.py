@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -128,12 +129,7 @@ class Varied:
         if axes is None:
             return self._bound
 
-        def own(value: Array) -> Array:
-            shape = np.moveaxis(np.empty(tuple(value.shape), np.bool_), axes.samples, 0).shape
-            given: Array = value.new_tensor(axes.back(values, shape))  # type: ignore[attr-defined]
-            return given
-
-        return self._bound.patch({self.node: own})
+        return self._bound.patch({self.node: partial(axes.tensor_like, values=values)})
 
     def _portions(self, x: Array) -> Iterator[tuple[Array, Array]]:
         """Yield (rows, samples) as many at a time as the network takes."""

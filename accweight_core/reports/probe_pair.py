@@ -94,8 +94,9 @@ def _share_curves(both: Sequence[Content], span: Sequence[int]) -> None:
         if values:
             low, high = min(values), max(values)
             room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+            least = low - room if low <= 0 or low > room else 0.9 * low  # for logarithmic axes
             for chart in own:
-                chart["range"] = [low - room, high + room]
+                chart["range"] = [least, high + room]
 
 
 def _known(lines: Iterable[Iterable[Any]]) -> list[float]:

@@ -100,7 +100,9 @@ def _curves(result: ProbeResult, name: str, room: Room) -> Content:
     for one in alike:
         values = result.array(one).astype(np.float64).reshape(len(result.steps), -1)[places]
         lines = [_brief(values[:, at]) for at in range(shown)]
-        charts.append({"name": one, "words": result.fields[one].words, "lines": lines})
+        charts.append(
+            {"name": one, "words": result.fields[one].words, "lines": lines, **_flat(lines)}
+        )
     axis = axes[1] if len(axes) > 1 else ""
     left_out = f"{len(labels) - shown} more are not drawn" if len(labels) > shown else ""
     return {
@@ -111,6 +113,15 @@ def _curves(result: ProbeResult, name: str, room: Room) -> Content:
         "charts": charts,
         "left_out": left_out,
     }
+
+
+def _flat(lines: list[list[Any]]) -> Content:
+    """Return a range from 0 on for a chart of one value, which has no range of its own."""
+    known = {value for line in lines for value in line if value is not None}
+    if len(known) > 1:
+        return {}
+    value = 1.1 * max(known, default=0.0)
+    return {"range": [min(value, 0.0), max(value, 0.0) or 1.0]}
 
 
 def _pictures(result: ProbeResult, name: str, room: Room) -> Content:

@@ -26,7 +26,7 @@ function network(element, view, probe, time) {
   });
   const told = make("p", "readout", "\u00a0");
   element.append(room, told);
-  const scale = make("p", "readout scale-of");
+  const scale = make("p", "readout signs");
   for (const [key, text] of [["above", "above 0"], ["below", "below 0"]]) {
     const mark = make("i");
     mark.style.background = LINKED[key];

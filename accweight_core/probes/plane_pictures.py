@@ -1,0 +1,31 @@
+"""The plane of two inputs in colours: values above and below 0, and classes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from accweight_core.colours.themes import LIGHT
+from accweight_core.probes.probe import Array
+
+ORANGE, BLUE = np.array([240.0, 130.0, 20.0]), np.array([20.0, 110.0, 220.0])
+
+
+def signed_picture(values: Array) -> Array:
+    """Return (height, width, 3): orange above 0, blue below, white at 0; dark where not finite."""
+    largest = np.abs(values[np.isfinite(values)]).max(initial=0.0) or 1.0
+    share = np.sqrt(np.clip(np.abs(np.nan_to_num(values)) / largest, 0, 1))[..., None]
+    tone = np.where((np.nan_to_num(values) > 0)[..., None], ORANGE, BLUE)
+    mixed = np.where(np.isfinite(values)[..., None], 255 + share * (tone - 255), 40)
+    return np.rint(mixed).astype(np.uint8)
+
+
+def palette() -> Array:
+    """Return (classes, 3): the colours of classes, 0 to 255."""
+    return np.array([[int(c[at : at + 2], 16) for at in (1, 3, 5)] for c in LIGHT.classes], float)
+
+
+def class_picture(predicted: Array, sure: Array) -> Array:
+    """Return (height, width, 3): the colours of classes, pale where the network is not sure."""
+    tone = palette()[predicted % len(LIGHT.classes)]
+    found: Array = np.rint(255 + (0.15 + 0.6 * sure[..., None]) * (tone - 255)).astype(np.uint8)
+    return found

@@ -134,7 +134,9 @@ def transformer(blocks: int) -> LayerGraph:
         out = add(Node("layer", f"{module}.attention.out"), mixed)
         stream = add(Node("join", "+", module), stream, out)
         inner = add(Node("layer", f"{module}.mlp.0"), stream)
-        stream = add(Node("join", "+", module), stream, add(Node("layer", f"{module}.mlp.2"), inner))
+        stream = add(
+            Node("join", "+", module), stream, add(Node("layer", f"{module}.mlp.2"), inner)
+        )
     add(Node("layer", "head"), stream)
     return LayerGraph(tuple(nodes), tuple(edges), "planted")
 

@@ -128,7 +128,16 @@ def test_of_very_many_edges_those_are_left_out_that_others_imply() -> None:
 
 
 def test_circles_and_hostile_names_are_drawn() -> None:
-    names = ["<b>&\x1b[31m", "a" * 5000, "." * 300, "x.y.z", "__proto__", "constructor", "in:0", "0"]
+    names = [
+        "<b>&\x1b[31m",
+        "a" * 5000,
+        "." * 300,
+        "x.y.z",
+        "__proto__",
+        "constructor",
+        "in:0",
+        "0",
+    ]
     nodes = tuple(Node("layer", name) for name in names)
     circle = tuple((at, (at + 1) % len(names)) for at in range(len(names)))
 

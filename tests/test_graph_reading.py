@@ -76,7 +76,9 @@ def test_shapes_that_are_computed_and_masks_of_integers_are_no_edges(tmp_path: P
 
 def test_both_branches_of_an_if_lead_on(tmp_path: Path) -> None:
     branches = {
-        key: helper.make_graph([dense(layer, "a", f"{layer}_out")], key, [], [value(f"{layer}_out")])
+        key: helper.make_graph(
+            [dense(layer, "a", f"{layer}_out")], key, [], [value(f"{layer}_out")]
+        )
         for key, layer in (("then_branch", "yes"), ("else_branch", "no"))
     }
     nodes = [
@@ -214,7 +216,9 @@ def test_layers_that_a_run_does_not_show_are_contracted() -> None:
     nodes = tuple(Node("layer", name) for name in ("a", "norm", "b", "c"))
     graph = LayerGraph(nodes, ((0, 1), (1, 2), (1, 3)), "planted")
 
-    found = graph.with_layers(["A", "b", "c", "new"], {"a": "A", "b": "b", "c": "c", "norm": "norm"})
+    found = graph.with_layers(
+        ["A", "b", "c", "new"], {"a": "A", "b": "b", "c": "c", "norm": "norm"}
+    )
 
     assert found.between_layers() == {("A", "b"), ("A", "c")}
     assert set(found.layers) == {"A", "b", "c", "new"}

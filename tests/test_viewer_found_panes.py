@@ -55,7 +55,11 @@ def test_panes_are_there_only_for_what_is_stored(
     with_results = opened(analysed)
     without = opened(stored(tmp_path))
 
-    assert [pane.isVisibleTo(with_results) for pane in with_results.found.panes] == [True, True, False]
+    assert [pane.isVisibleTo(with_results) for pane in with_results.found.panes] == [
+        True,
+        True,
+        False,
+    ]
     assert not without.found.isVisibleTo(without)
     assert with_results.controls.plate_values.isVisibleTo(with_results)
     assert not without.controls.plate_values.isVisibleTo(without)

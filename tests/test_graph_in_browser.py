@@ -1,4 +1,4 @@
-"""The graph on a page in a real browser: it unfolds, is recoloured by the step, and reads nothing."""
+"""The graph on a page in a real browser: it unfolds, its step recolours it, nothing is loaded."""
 
 from __future__ import annotations
 

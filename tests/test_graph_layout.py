@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from planted_graphs import pairs_when_folded, transformer
@@ -40,7 +40,7 @@ def crossed(drawing: Drawing) -> list[tuple[int, int]]:
     found = []
     for number, line in enumerate(drawing.lines):
         ends = [at[-2:] for _, at in line]
-        for (x0, y0), (x1, y1) in zip(ends, ends[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(ends):
             for share in (0.25, 0.5, 0.75):
                 x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
                 for card in drawing.cards:
@@ -125,6 +125,18 @@ def test_of_very_many_edges_those_are_left_out_that_others_imply() -> None:
     assert len(drawing.pairs) == len(everything)
     assert len(drawing.lines) == 39
     assert drawing.implied == len(everything) - 39
+
+
+def test_a_graph_of_edges_in_all_directions_is_drawn_within_bounds() -> None:
+    nodes = tuple(Node("layer", f"l{n}") for n in range(60))
+    every = tuple((a, b) for a in range(60) for b in range(60) if a != b and (a * b) % 3 == 1)
+    tree = ModuleTree(LayerGraph(nodes, every))
+
+    drawing = laid_out(tree, tree.whole())
+
+    assert len(drawing.cards) == 60
+    assert len(drawing.lines) + drawing.implied == len(every) == 760
+    assert len(drawing.lines) < 3 * 60
 
 
 def test_circles_and_hostile_names_are_drawn() -> None:

@@ -67,6 +67,18 @@ def test_the_graph_of_a_model_is_bound_to_the_layers_of_a_run_and_kept(
     assert said(of_arrays)["origin"] == "net.onnx"
 
 
+def test_analyze_keeps_the_graph_of_the_model_that_it_is_given(
+    of_arrays: Path, tmp_path: Path
+) -> None:
+    net, out = two_branches(tmp_path / "net.onnx"), tmp_path / "other.accw"
+
+    given = ["analyze", str(of_arrays.parent / "checkpoints"), "-o", str(out), "--model", str(net)]
+    result = CliRunner().invoke(application(), given)
+
+    assert result.exit_code == 0
+    assert aw.open_analysis(out).graph.between_layers() == TWELVE_EDGES
+
+
 def test_layers_of_other_names_are_aligned(tmp_path: Path) -> None:
     made = {step: {} for step in (0, 1)}
     for step, arrays in made.items():

@@ -11,9 +11,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 from planted_graphs import TWELVE, TWELVE_EDGES, run_of_twelve, two_branches
+from probe_results import stored_results
 
 import accweight_core as aw
 from accweight_core.analysis.graph_colours import graph_scale, layer_numbers, stripes
+from accweight_core.analysis.probe_metrics import probe_metric_names
 from accweight_core.cli.app import application
 from accweight_core.errors import MismatchError, SourceError, StoreError, UnknownNameError
 from accweight_core.store.graph_document import keep_graph, stored_graph
@@ -141,6 +143,25 @@ def test_colours_of_the_figure_are_those_of_the_scale(of_models: Path, tmp_path:
     for number in values[:, 1]:
         red, green, blue = scale.colours[scale.entries(number)].tolist()
         assert f"fill: #{red:02x}{green:02x}{blue:02x}" in text
+
+
+def test_a_number_that_a_probe_found_is_a_colour(tmp_path: Path) -> None:
+    path = stored_results(tmp_path / "run.accw")
+    analysis = aw.open_analysis(path)
+    name = next(iter(probe_metric_names(analysis.probes)))
+
+    said(path, "-o", tmp_path / "net.svg", "--by", name, "--at", 10)
+
+    _, values = layer_numbers(analysis.shown, analysis.probes, name)
+    scale, text = graph_scale(values, "magma"), (tmp_path / "net.svg").read_text()
+    place = analysis.step_index(10)
+    known = values[np.isfinite(values[:, place]), place]
+    assert len(known) > 0
+    for number in known:
+        red, green, blue = scale.colours[scale.entries(number)].tolist()
+        assert f"fill: #{red:02x}{green:02x}{blue:02x}" in text
+    said(path, "-o", tmp_path / "net.html", "--by", name)
+    assert f'"by":"{name}"' in (tmp_path / "net.html").read_text()
 
 
 def test_numbers_of_both_signs_have_zero_in_the_middle() -> None:

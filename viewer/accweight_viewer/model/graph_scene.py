@@ -92,7 +92,9 @@ class GraphScene:
     @property
     def note(self) -> str:
         """What the drawing is of."""
-        return self.failure or self.tree.graph.origin
+        runs = self.session.runs
+        of = f"{runs[0].name} \N{MIDDLE DOT} " if len(runs) > 1 else ""
+        return of + (self.failure or self.tree.graph.origin)
 
     # --- folding --------------------------------------------------------------------------
 

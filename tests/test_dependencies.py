@@ -32,6 +32,7 @@ IMPORTED_AS = {
     "llvmlite": "numba",
     "openTSNE": "opentsne",
     "onnxruntime": "onnxruntime-training",
+    "quickjs": "quickjs-ng",
     "sklearn": "scikit-learn",
     "umap": "umap-learn",
 }

@@ -127,6 +127,18 @@ def test_of_very_many_edges_those_are_left_out_that_others_imply() -> None:
     assert drawing.implied == len(everything) - 39
 
 
+def test_a_graph_of_edges_in_all_directions_is_drawn_within_bounds() -> None:
+    nodes = tuple(Node("layer", f"l{n}") for n in range(60))
+    every = tuple((a, b) for a in range(60) for b in range(60) if a != b and (a * b) % 3 == 1)
+    tree = ModuleTree(LayerGraph(nodes, every))
+
+    drawing = laid_out(tree, tree.whole())
+
+    assert len(drawing.cards) == 60
+    assert len(drawing.lines) + drawing.implied == len(every) == 760
+    assert len(drawing.lines) < 3 * 60
+
+
 def test_circles_and_hostile_names_are_drawn() -> None:
     names = [
         "<b>&\x1b[31m",

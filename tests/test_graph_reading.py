@@ -212,6 +212,19 @@ def test_a_graph_of_too_many_nodes_is_an_error_in_one_line(
         graph_in(path)
 
 
+def test_a_long_sum_is_one_join() -> None:
+    found = contracting.Contraction()
+    total = found.layer("first")
+    for number in range(3000):
+        total = found.operator([total, found.layer(f"l{number}")], "Add") or 0
+    found.operator([total], "MatMul", layer="last")
+
+    graph = found.graph("planted")
+
+    assert sum(node.kind == "join" for node in graph.nodes) == 1
+    assert len(graph.edges) == 3002
+
+
 def test_layers_that_a_run_does_not_show_are_contracted() -> None:
     nodes = tuple(Node("layer", name) for name in ("a", "norm", "b", "c"))
     graph = LayerGraph(nodes, ((0, 1), (1, 2), (1, 3)), "planted")

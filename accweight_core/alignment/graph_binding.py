@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 from accweight_core.alignment.alignment import aligned
+from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.layer_graphs import by_parameters
 from accweight_core.errors import AccweightError, MismatchError, SourceError
 from accweight_core.graphs.layer_graph import LayerGraph
@@ -14,6 +16,7 @@ from accweight_core.remote import path_at
 from accweight_core.remote.local import check_not_special
 from accweight_core.runs.opening import open_run
 from accweight_core.schema import Layer
+from accweight_core.store.graph_document import keep_graph, stored_graph
 from accweight_core.text import some
 
 EXPORT = 'torch.onnx.export(model.eval(), args, "net.onnx", dynamo=True, optimize=False)'
@@ -49,6 +52,13 @@ def graph_from(model: str | os.PathLike[str], layers: Sequence[Layer]) -> LayerG
             f"({some(graph.layers)} against {some([layer.name for layer in layers])})"
         )
     return graph.with_layers([layer.name for layer in layers], called)
+
+
+def keep_model_graph(analysis: Analysis, model: str | os.PathLike[str]) -> None:
+    """Keep the graph of a model in a stored analysis, if it has one and none is kept."""
+    with suppress(AccweightError, OSError):
+        if analysis.path is not None and stored_graph(analysis.path) is None:
+            keep_graph(analysis.path, graph_from(model, analysis.layers))
 
 
 def _aligned(graph: LayerGraph, path: str, layers: Sequence[Layer]) -> dict[str, str]:

@@ -124,6 +124,7 @@ def analyze(
     **how: Any,
 ) -> None:
     """Measure a run: how far every weight travelled. Stores the analysis, prints the ranking."""
+    from accweight_core.alignment.graph_binding import keep_model_graph
     from accweight_core.cli import output, rankings
     from accweight_core.cli.outputs import outputs_in
     from accweight_core.cli.walked_probes import WalkedProbes
@@ -163,6 +164,8 @@ def analyze(
                     keep_state=keep_state,
                     **how,
                 )
+        if selection.model is not None:
+            keep_model_graph(analysis, selection.model)
         output.remark(*analysis.header.notes)
         warnings = analysis.header.warnings
         output.warn(*warnings[:MOST_WARNINGS])

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--out", type=options.OUT, help="File to write: .svg, .png, .pdf, .html or .dot."
 )
-@options.graph_metric
-@click.option("--at", "--step", "at", type=int, metavar="STEP", help="Step; the last by default.")
+@options.metric
+@options.step
 @click.option("--unfold", is_flag=True, help="Open all modules, as far as that can be drawn.")
 @options.overwrite
 @options.as_json

@@ -138,6 +138,8 @@ def probe(
     **how: Any,
 ) -> None:
     """Evaluate probes at every checkpoint: what the network does, not only how it moved."""
+    from accweight_core.alignment.graph_binding import keep_model_graph
+    from accweight_core.analysis.analysis import Analysis
     from accweight_core.cli import output
     from accweight_core.cli import probes as shown
     from accweight_core.probes.options import as_probes
@@ -158,9 +160,10 @@ def probe(
     wanted = as_probes(list(probes))
     film = None if movie is None else shown.film_at(movie)
     network = None if model is None else network_at(model, engine, device)
+    given = run_of(source, selection)
     with output.progress("probe", "batches") as advance:
         results = evaluate(
-            run_of(source, selection),
+            given,
             network,
             data,
             wanted,
@@ -168,6 +171,8 @@ def probe(
             notice=output.remark,
             **how,
         )
+    if model is not None and isinstance(given, Analysis):
+        keep_model_graph(given, model)
     for result in results.values():
         output.warn(*shown.doubts(result))
     drawn = [] if png is None else shown.write_figures(results, png)

@@ -191,7 +191,7 @@ def contracted(graph: LayerGraph) -> LayerGraph:
     for at in joins:
         if at not in gone and len(before[at]) <= 1:
             leave_out(at)
-    for at in joins:
+    for at in reversed(joins):  # the other way round, a long sum would be moved again and again
         if at in gone:
             continue
         reader = next(iter(after[at])) if len(after[at]) == 1 else None

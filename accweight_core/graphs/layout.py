@@ -23,8 +23,8 @@ SCRIPTS = ("dagre.min.js", "graph_layout.js")
 MEMORY_BYTES = 1 << 29
 """What a layout may take; that of 700 nodes takes a tenth."""
 
-MOST_SECONDS = 60.0
-"""What a layout may take; 552 cards in 151 open modules take three."""
+MOST_SECONDS = 20.0
+"""What a layout may take; 552 cards in 151 open modules take two."""
 
 STACK_BYTES = 6 << 20
 """Of the eight MiB that its thread has."""
@@ -62,7 +62,7 @@ class Drawing:
         pairs: The cards that edges join, by item.
         width: Width of everything.
         height: Its height.
-        implied: Edges that are not drawn, since others imply them: there are too many to be seen.
+        implied: Edges that are not drawn, since there are very many and most follow from others.
     """
 
     cards: tuple[Place, ...]

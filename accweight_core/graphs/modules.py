@@ -100,6 +100,7 @@ class ModuleTree:
         _gather_alike(root)
         _split_wide(root)
         self.items: list[Item] = []
+        self._openings: dict[int, frozenset[int]] = {}
         waiting = [root]
         while waiting:
             item = waiting.pop()
@@ -111,6 +112,14 @@ class ModuleTree:
     def root(self) -> Item:
         """The network."""
         return self.items[0]
+
+    @cached_property
+    def apart(self) -> frozenset[int]:
+        """Numbers of the layers without edges, whose place the graph does not tell."""
+        joined = {at for edge in self.graph.edges for at in edge}
+        return frozenset(
+            item.number for item in self.items if item.kind == "layer" and item.node not in joined
+        )
 
     @cached_property
     def of_layer(self) -> dict[str, Item]:
@@ -125,6 +134,11 @@ class ModuleTree:
         Args:
             room: Nodes that may be shown.
         """
+        if room not in self._openings:
+            self._openings[room] = self._opened(room)
+        return self._openings[room]
+
+    def _opened(self, room: int) -> frozenset[int]:
         unfolded, shown = {0}, len(self.root.children)
         frontier = [item for item in self.root.children if item.kind == "module"]
         while frontier:

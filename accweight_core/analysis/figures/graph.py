@@ -68,7 +68,9 @@ def graph_figure(
     wide, high = (drawn.width + 2 * EDGE) / PER_INCH, (drawn.height + 2 * EDGE) / PER_INCH
     width = max(wide + 2 * MARGIN, LEAST_WIDTH)
     step = int(shown.steps[place])
-    notes = [f"{drawn.implied} edges that others imply are not drawn" if drawn.implied else ""]
+    notes = [
+        f"{drawn.implied} edges that follow from others are not drawn" if drawn.implied else ""
+    ]
     title = f"{shown.run}: {by} at step {step}"
     subtitle = f"{words[:1].upper()}{words[1:]}; graph: {plain(tree.graph.origin)}"
     figure, below = page(width, high + LEGEND, plain(title), subtitle, notes)

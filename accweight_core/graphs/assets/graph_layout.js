@@ -161,14 +161,17 @@ function withPorts(edges) {
   return [...new Map(edges.map(([p, q]) => [`${named(p)}>${named(q)}`, [named(p), named(q)]])).values()];
 }
 
-// Return edges without those that a path of others implies, if there are very many.
+// Return edges without those that a path of others implies, if there are very many; of those that
+// lead back, the first ones.
 function sparse(edges, kids) {
   if (edges.length <= DENSE * kids.length + 12) return { edges, implied: 0 };
   const order = new Map(kids.map((kid, n) => [kid, n])), after = kids.map(() => []);
+  let back = 0;
   const kept = edges.filter(([p, q]) => {
-    const [a, b] = [order.get(p), order.get(q)], plain = a !== undefined && b !== undefined && a < b;
-    if (plain) after[a].push(b);
-    return !plain;
+    const [a, b] = [order.get(p), order.get(q)];
+    if (a === undefined || b === undefined) return true;
+    if (a < b) after[a].push(b);
+    return a >= b && back++ < kids.length;
   });
   const reach = kids.map(() => 0n);
   for (let a = kids.length - 1; a >= 0; a--) {
@@ -207,13 +210,27 @@ function ranked(inside, edges) {
   const top = Math.min(...spots.map(([, y]) => y), ...lines.map(([, y]) => y));
   const right = Math.max(...spots.map(([x], n) => x + inside[n].width), ...lines.map(([x]) => x));
   const bottom = Math.max(...spots.map(([, y], n) => y + inside[n].height), ...lines.map(([, y]) => y));
+  const turn = backwards(spots, inside); // then the mirror image is in the order of the network
+  const across = (x, width) => (turn ? right - x - width : x - left);
   return {
     sizes: inside.map(({ width, height }) => [width, height]),
-    spots: spots.map(([x, y]) => [x - left, y - top]),
-    routes: routes.map(({ points }) => ({ points: points.map(([x, y]) => [x - left, y - top]) })),
-    ports: Object.fromEntries([...ports].map((port) => [port, graph.node(port).x - left])),
+    spots: spots.map(([x, y], n) => [across(x, inside[n].width), y - top]),
+    routes: routes.map(({ points }) => ({ points: points.map(([x, y]) => [across(x, 0), y - top]) })),
+    ports: Object.fromEntries([...ports].map((port) => [port, across(graph.node(port).x, 0)])),
     width: right - left, height: bottom - top,
   };
+}
+
+// Tell whether nodes beside each other are mostly against the order of the network.
+function backwards(spots, inside) {
+  let found = 0;
+  for (let a = 0; a < spots.length; a++) {
+    for (let b = a + 1; b < spots.length; b++) {
+      const beside = spots[a][1] < spots[b][1] + inside[b].height && spots[b][1] < spots[a][1] + inside[a].height;
+      if (beside) found += Math.sign(spots[b][0] - spots[a][0]);
+    }
+  }
+  return found < 0;
 }
 
 // Hold ports at the upper or lower border: tie them to a node beyond all others.

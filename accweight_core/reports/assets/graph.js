@@ -17,9 +17,10 @@
   // Return the index of the colour of a number, as the viewer has it; 255 where none is known.
   function entry(scale, value) {
     if (value == null) return 255;
-    const size = scale.signed ? Math.abs(value) : value;
-    const share = Math.min(Math.max((size - scale.low) / (scale.high - scale.low), 0), 1);
-    return Math.floor((scale.signed ? 0.5 + 0.5 * Math.sign(value) * share : share) * 254 + 0.5);
+    const f = Math.fround; // in single precision, as there
+    const size = f(f(scale.signed ? Math.abs(value) : value) - f(scale.low));
+    const share = Math.min(Math.max(f(size * f(1 / (scale.high - scale.low))), 0), 1);
+    return Math.floor(f(f((scale.signed ? f(0.5 + f(0.5 * Math.sign(value) * share)) : share) * 254) + 0.5));
   }
 
   function show(element) {

@@ -63,6 +63,7 @@ class GraphScene:
         self._room = LEAST_ROOM
         self._own: frozenset[int] | None = None  # what the user has unfolded
         self._values = lru_cache(maxsize=2)(_values_of)
+        self._scales = lru_cache(maxsize=2)(_scale_of)
 
     @property
     def tree(self) -> ModuleTree:
@@ -91,7 +92,9 @@ class GraphScene:
     @property
     def note(self) -> str:
         """What the drawing is of."""
-        return self.failure or self.tree.graph.origin
+        runs = self.session.runs
+        of = f"{runs[0].name} \N{MIDDLE DOT} " if len(runs) > 1 else ""
+        return of + (self.failure or self.tree.graph.origin)
 
     # --- folding --------------------------------------------------------------------------
 
@@ -150,12 +153,8 @@ class GraphScene:
     def scale(self) -> ColourScale:
         """The colour scale, the same at all steps."""
         settings = self.session.settings
-        return graph_scale(
-            self._numbers[0],
-            settings.colour_map,
-            logarithmic=settings.logarithmic,
-            light=settings.theme == "light",
-        )
+        look = settings.colour_map, settings.logarithmic, settings.theme == "light"
+        return self._scales(self.session.runs[0], self.chosen.key, *look)
 
     def values(self, item: Item) -> list[tuple[str, float]]:
         """Return the layers of an item with their numbers at the step, in network order."""
@@ -185,3 +184,9 @@ class GraphScene:
 
 def _values_of(run: ShownRun, name: str) -> tuple[Floats, Mapping[str, int]]:
     return run.metric(name), {layer.name: at for at, layer in enumerate(run.layers)}
+
+
+def _scale_of(
+    run: ShownRun, name: str, colour_map: str, logarithmic: bool, light: bool
+) -> ColourScale:
+    return graph_scale(run.metric(name), colour_map, logarithmic=logarithmic, light=light)

@@ -134,9 +134,8 @@ class GraphPainter:
     def _port(self, rect: Any, item: Item) -> None:
         self._painter.setBrush(QtCore.Qt.BrushStyle.NoBrush)
         self._painter.setPen(pen(self._theme.frame, 1, dashed=True))
-        shown = rect.adjusted(1, 4, -1, -4)
-        self._painter.drawRoundedRect(shown, shown.height() / 2, shown.height() / 2)
-        self._text(shown, item.label, self._theme.dim)
+        self._painter.drawRoundedRect(rect, rect.height() / 2, rect.height() / 2)
+        self._text(rect, item.label, self._theme.dim)
 
     def _layer(self, rect: Any, item: Item, marks: Marks) -> None:
         theme, painter = self._theme, self._painter

@@ -6,7 +6,6 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
-from accweight_core.errors import AccweightError
 from accweight_core.graphs.layout import Drawing, laid_out
 from accweight_core.graphs.modules import ModuleTree
 from accweight_core.text import plain
@@ -180,5 +179,5 @@ def _laid_out(asked: Asked) -> Drawing | str:
     tree, unfolded, room = asked
     try:
         return laid_out(tree, unfolded, room)
-    except AccweightError as error:
+    except Exception as error:  # shown to the user; the thread must go on
         return plain(str(error))

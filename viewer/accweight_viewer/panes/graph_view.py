@@ -100,16 +100,7 @@ class GraphView(QtWidgets.QWidget):  # type: ignore[misc]
         session, scene = self.scene.session, self.scene
         selected, pointed = scene.shown_by(session.layer), scene.shown_by(session.pointed_at)
         over = self._over if pointed is None else pointed.number
-        return Marks(-1 if selected is None else selected.number, over, self._apart())
-
-    def _apart(self) -> frozenset[int]:
-        graph = self.scene.tree.graph
-        joined = {at for edge in graph.edges for at in edge}
-        return frozenset(
-            item.number
-            for item in self.scene.tree.items
-            if item.kind == "layer" and item.node not in joined
-        )
+        return Marks(-1 if selected is None else selected.number, over, scene.tree.apart)
 
     def paintEvent(self, event: Any) -> None:  # noqa: N802
         """Draw the graph."""

@@ -28,6 +28,7 @@ GROUPS = {
         ("F  .", "the selected layer from the front"),
         ("Esc", "back; clears a filter"),
         ("/", "filter layers by name"),
+        ("G", "the graph of the network"),
         ("L", "logarithmic colours"),
         ("T", "dark or light"),
     ],

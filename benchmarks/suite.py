@@ -85,6 +85,7 @@ BENCHMARKS = (
     Benchmark("memory", "Peak memory"),
     Benchmark("budget", "Where the time goes"),
     Benchmark("kernel", "The kernel alone", of_rounds(3, 15)),
+    Benchmark("probes", "Probes against a plain pass"),
     Benchmark("cluster", "Several machines", ALWAYS),
     Benchmark("gpu", "Live tracking on a GPU", ALWAYS),
 )

@@ -48,3 +48,17 @@ def test_a_run_that_does_not_fail_is_said_to(tmp_path: Path) -> None:
 
     assert said(found) == ["no failure: all values are finite, none 100 times larger"]
     assert np.isnan(found.array("credit")).all()
+
+
+def test_values_that_grow_from_random_weights_are_no_failure(tmp_path: Path) -> None:
+    states = steps_of(stack(6, 8, 3), 4)
+    for step in (1, 2, 3):
+        states[step]["0.weight"][5] *= 500
+    worse = [dict(state) for state in states]
+    worse[1]["0.weight"] = states[1]["0.weight"] * 1e6
+
+    found = probed(tmp_path, stack(6, 8, 3), states, X, "failure")
+
+    assert said(found)[0].startswith("no failure")
+    again = probed(tmp_path, stack(6, 8, 3), worse, X, "failure")
+    assert again.array("failed")[0] == 1

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from probe_networks import probed, said, steps_of
+from probe_networks import Classifier, digits, probed, said, steps_of
 from torch import nn
 
 from accweight_core.errors import ArgumentValueError
@@ -80,3 +80,21 @@ def test_a_latch_is_found_where_it_holds(tmp_path: Path, sequences: Sequences) -
 def test_a_span_that_is_not_there_is_told(tmp_path: Path, sequences: Sequences) -> None:
     with pytest.raises(ArgumentValueError, match="rnn has 12 times; the span from 11 of length 3"):
         probed(tmp_path, Latch(), steps_of(Latch(), 2), sequences, "hidden_state:begin_at=11")
+
+
+def test_a_pattern_of_no_unit_is_said_to_be_none(tmp_path: Path, sequences: Sequences) -> None:
+    module = Latch()
+
+    found = probed(tmp_path, module, steps_of(module, 2), sequences, "hidden_state:threshold=2")
+
+    assert len(said(found)) == 1
+    assert said(found)[0].startswith("no unit is on from time 0 of sample 0, over 3 times: lower")
+
+
+def test_pictures_have_no_times(tmp_path: Path) -> None:
+    module = Classifier()
+
+    with pytest.raises(
+        ArgumentValueError, match=r"node conv has places of shape \(6, 6\)"
+    ):
+        probed(tmp_path, module, steps_of(module, 2), digits(12), "hidden_state")

@@ -211,8 +211,10 @@ def page(result: ProbeResult) -> Page:
     if len(table.columns) <= (2 if "layer" in table else 1):
         return lines
     if "layer" in table:
-        table = table[table["step"] == result.steps[-1]].drop(columns="step")
-        lines[-1:] = [f"at step {result.steps[-1]}:", ""]
+        kind = probes().get(result.name)
+        step = result.steps[0 if kind is not None and kind.told_at == "first" else -1]
+        table = table[table["step"] == step].drop(columns="step")
+        lines[-1:] = [f"at step {step}:", ""]
     elif len(table) > MOST_STEPS:
         places = np.unique(np.linspace(0, len(table) - 1, MOST_STEPS).round().astype(int))
         table = table.iloc[places]

@@ -44,6 +44,9 @@ Gradient = Callable[[Array], Array]
 
 WITH_BASELINE = "integrated"
 
+MUCH_APART = 0.1
+"""Share of the change of the output from which on it is said at which step parts miss it."""
+
 
 @dataclass
 class Attribution(Probe):
@@ -224,8 +227,15 @@ class Attribution(Probe):
             f"{method} of {count} samples{where}{of}; black to white is -{scale:.3g} to {scale:.3g}"
         ]
         if method == WITH_BASELINE:
-            worst = float(result.array("incomplete").max())
-            lines.append(f"parts add up to the change of the output but for {worst:.2g} of it")
+            apart = result.array("incomplete")
+            line = f"parts add up to the change of the output within {apart[-1]:.1%} at the end"
+            far = int(apart.argmax())
+            if apart[far] > max(MUCH_APART, apart[-1]):
+                line += (
+                    f", within {apart[far]:.0%} at step {result.steps[far]}: "
+                    "much where an output hardly changes"
+                )
+            lines.append(line)
         return lines
 
 

@@ -49,7 +49,7 @@ class Failure(Probe):
     """Where values break down first, not finite or exploding, and which units feed that."""
 
     name: ClassVar[str] = "failure"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[Needs] = Needs.FORWARD
     reading: ClassVar[str] = (
         "Cells are the largest value of a unit, as a power of ten; grey is not finite. The failure "
@@ -106,7 +106,7 @@ class Failure(Probe):
         there = np.arange(self._width) < np.array([[a.count] for a in self._axes.values()])
         powers = np.where(there & np.isnan(values), CEILING, values.astype(np.float64))
         growth = growths(powers)
-        failed = (growth > np.log10(self.times)) | (there & (powers >= CEILING))
+        failed = (growth > self._limits(len(growth))) | (there & (powers >= CEILING))
         exploded = (failed & (powers < CEILING)).sum(axis=2).astype(np.float64)
         credit, self._names = np.full(self.tried, np.nan), ("",) * self.tried
         first = np.full(3, np.nan)
@@ -158,6 +158,17 @@ class Failure(Probe):
     def labels(self, values: Mapping[str, Array]) -> Mapping[str, tuple[str, ...]]:
         """Return the units that were set to 0."""
         return {"candidate": self._names}
+
+    def _limits(self, steps: int) -> Array:
+        """Return (steps, 1, 1): the growth above which a unit has failed.
+
+        The first checkpoint is often that of random weights, above which values of a training that
+        goes well may be a hundred times larger: at the second one, it is twice as many powers of
+        ten.
+        """
+        found = np.full((steps, 1, 1), np.log10(self.times))
+        found[1:2] *= 2
+        return found
 
     @classmethod
     def summary(cls, result: ProbeResult) -> Sequence[str]:

@@ -60,6 +60,11 @@ class HiddenState(Probe):
         self._axes, self._node = context.checked_axes(node, "choose another one with layer="), node
         self._states = context.collect(Values(self._of_batch))
         times, units = self._axes.positions, self._axes.count
+        if len(self._axes.places) != 1:
+            raise ArgumentValueError(
+                f"probe {self.name!r}: node {node} has places of shape {self._axes.places}, and "
+                "not one axis of times; name a recurrent layer with layer="
+            )
         if not (self.begin_at >= 0 and 1 <= self.length <= times - self.begin_at):
             raise ArgumentValueError(
                 f"probe {self.name!r}: {node} has {times} times; the span from {self.begin_at} of "
@@ -144,7 +149,11 @@ class HiddenState(Probe):
         on = np.flatnonzero(result.array("pattern")[-1] > 0)
         found = result.array("found")[-1]
         spans = [f"{rows[int(row)]} from {first:.0f} ({share:.0%})" for row, first, share in found]
-        units = some([str(unit) for unit in on], 12) if len(on) else "no unit"
+        if not len(on):
+            span = f"from time {said['begin_at']} of sample {said['sample']}"
+            line = f"no unit is on {span}, over {said['length']} times: lower threshold="
+            return [f"{line}{said['threshold']:g}, or choose begin_at= and length= otherwise"]
+        units = some([str(unit) for unit in on], 12)
         lines = [
             f"on from time {said['begin_at']} of sample {said['sample']}: {units}",
             f"most alike: sample {some(spans, 5)}",
@@ -158,7 +167,8 @@ class HiddenState(Probe):
 
 
 def recurrent_layer(context: Context) -> str:
-    """Return the first recurrent layer; without one, the first layer with several positions."""
+    """Return the first recurrent layer; without one, the first layer with times, if any."""
     found = [one.name for one in context.run.layers if one.kind in RECURRENT]
-    timed = [n for n in context.layers if (a := context.unit_axes(n)) and a.positions > 1]
+    axes = {name: context.unit_axes(name) for name in context.layers}
+    timed = [n for n, a in axes.items() if a and len(a.places) == 1 and a.positions > 1]
     return next((n for n in [*found, *timed] if n in context.layers), context.layers[0])

@@ -173,6 +173,9 @@ class Probe(Protocol):
     reading: ClassVar[str] = ""
     """How what it finds is read, and what it does not say: in a sentence or two, for pages."""
 
+    told_at: ClassVar[Literal["first", "last"]] = "last"
+    """The step whose numbers of layers are told, where there is room for one."""
+
     takes_grams: ClassVar[bool] = False
     """Whether it asks for `Context.grams`, which a walk over all steps can observe beside the
     metrics of an analysis."""

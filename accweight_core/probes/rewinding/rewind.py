@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -49,6 +49,7 @@ class Rewind(Probe):
     name: ClassVar[str] = "rewind"
     version: ClassVar[int] = 1
     needs: ClassVar[Needs] = Needs.FORWARD
+    told_at: ClassVar[Literal["first", "last"]] = "first"  # at the last one nothing is put back
 
     loss: Loss = option("auto", "loss: by default cross_entropy for classes, mse for numbers")
     draws: int = option(1, "random draws per layer")

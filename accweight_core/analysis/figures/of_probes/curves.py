@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,13 +51,15 @@ def curves_figure(result: ProbeResult, names: Sequence[str]) -> Drawing:
     )
     colours = line_colours(len(layers)) if layers else [THEME.curves[0]]
     room = WIDTH - 2 * MARGIN - (NAMES if layers else 0)
-    top = bottom + height
-    for name in names:
-        field, values = result.fields[name], result.array(name).astype(np.float64)
+    top, arrays = bottom + height, [result.array(name).astype(np.float64) for name in names]
+    scales = [_scale(values) for values in arrays]
+    left = MARGIN + 0.1 + max(scale.width for scale in scales)
+    for name, values, scale in zip(names, arrays, scales, strict=True):
+        field = result.fields[name]
         title = f"{name.replace('_', ' ')}: {field.words}"
         figure.write(MARGIN, top - 0.14, cut(plain(title), room, BODY), BODY)
         low = top - CAPTION - PANEL
-        axes = _axes(figure, values, low, room)
+        axes = _axes(figure, scale, left, low, MARGIN + room - left)
         x = shares(result.steps)
         series = values.reshape(len(values), -1)
         marker = "o" if len(x) == 1 else ""
@@ -93,19 +96,39 @@ def line_colours(count: int) -> list[tuple[float, float, float]]:
     return [(float(r), float(g), float(b)) for r, g, b in table[chosen]]
 
 
-def _axes(figure: Drawing, values: Floats, bottom: float, room: float) -> Axes:
-    """Return axes with a few lines at round values; they begin at 0 if that costs little."""
+class _Scale(NamedTuple):
+    """A vertical scale: its bounds, and a few round values in it."""
+
+    bounds: tuple[float, float]
+    ticks: list[float]
+
+    @property
+    def labels(self) -> list[str]:
+        """The values as text."""
+        return [f"{tick:.6g}" for tick in self.ticks]
+
+    @property
+    def width(self) -> float:
+        """Inches of the widest of them."""
+        return max((text_width(label, SMALL) for label in self.labels), default=0.0)
+
+
+def _scale(values: Floats) -> _Scale:
+    """Return the scale of some values; it begins at 0 if that costs little."""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     low = 0.0 if 0 < low < 0.5 * high else low
     edge = 0.04 * (high - low) or abs(high) * 0.1 or 1.0
     bounds = (low - edge * (low != 0), high + edge)
-    ticks = [t for t in MaxNLocator(4).tick_values(*bounds) if bounds[0] <= t <= bounds[1]]
-    labels = [f"{tick:.6g}" for tick in ticks]
-    left = MARGIN + 0.1 + max((text_width(label, SMALL) for label in labels), default=0.0)
-    axes = figure.panel(left, bottom, MARGIN + room - left, PANEL)
-    axes.set(xlim=(0, 1), ylim=bounds)
-    axes.set_yticks(ticks, labels)
+    ticks = [float(t) for t in MaxNLocator(4).tick_values(*bounds) if bounds[0] <= t <= bounds[1]]
+    return _Scale(bounds, ticks)
+
+
+def _axes(figure: Drawing, scale: _Scale, left: float, bottom: float, width: float) -> Axes:
+    """Return axes with lines at the values of a scale; those above each other begin alike."""
+    axes = figure.panel(left, bottom, width, PANEL)
+    axes.set(xlim=(0, 1), ylim=scale.bounds)
+    axes.set_yticks(scale.ticks, scale.labels)
     axes.tick_params(length=0, labelsize=SMALL, labelcolor=THEME.dim)
     axes.grid(axis="y", color=THEME.line, linewidth=0.6)
     axes.set_axisbelow(True)

@@ -24,6 +24,9 @@ from accweight_core.text import plain
 
 MOST_STEPS, COLUMNS = 8, 4
 SIDE, GAP, CAPTION = 1.9, 0.15, 0.24
+LINE = 0.16
+"""Inches of a second line above a panel."""
+
 KEY = 0.2
 """Inches of the line that says which colour is which class."""
 
@@ -46,7 +49,9 @@ def scatter_figure(result: ProbeResult, name: str) -> Drawing:
     points = result.array(name)[chosen].astype(np.float64)
     columns = min(COLUMNS, len(chosen))
     lines = -(-len(chosen) // columns)
-    body = lines * (SIDE + CAPTION) + KEY
+    worth = [_quality(result, int(place)) for place in chosen]
+    caption = CAPTION + (LINE if any(worth) else 0)
+    body = lines * (SIDE + caption) + KEY
     wide = max(2 * MARGIN + columns * (SIDE + GAP) - GAP, 5.2)
     notes = [str(result.attributes.get("said", "")), *_axis_words(result, name)]
     figure, bottom = page(wide, body, heading(result), subtitle(result), notes)
@@ -56,10 +61,11 @@ def scatter_figure(result: ProbeResult, name: str) -> Drawing:
         bounds = square_around(np.array([[known[0]] * 2, [known[1]] * 2], np.float64))
     for number, place in enumerate(chosen):
         left = MARGIN + number % columns * (SIDE + GAP)
-        top = bottom + body - KEY - number // columns * (SIDE + CAPTION)
-        text = cut(_quality(result, int(place)), SIDE, SMALL)
-        figure.write(left, top - 0.15, text, SMALL, color=THEME.dim)
-        _points(figure, points[number], left, top - CAPTION, paint, bounds)
+        top = bottom + body - KEY - number // columns * (SIDE + caption)
+        figure.write(left, top - 0.15, f"step {result.steps[place]}", SMALL)
+        text = cut(worth[number], SIDE, SMALL)
+        figure.write(left, top - 0.15 - LINE, text, SMALL, color=THEME.dim)
+        _points(figure, points[number], left, top - caption, paint, bounds)
     _key(figure, result, classes, colours, bottom + body - 0.12)
     return figure
 
@@ -137,13 +143,12 @@ def _points(
 
 
 def _quality(result: ProbeResult, place: int) -> str:
-    """Return the step, and what its picture is worth."""
-    worth = [
-        f"{short} {result.array(name)[place]:.2f}"
+    """Return what the picture of a step is worth; empty if that is not known."""
+    return ", ".join(
+        f"{short} {result.array(name)[place]:.2g}"
         for name, short in QUALITY.items()
         if name in result.arrays and np.isfinite(result.array(name)[place])
-    ]
-    return ", ".join([f"step {result.steps[place]}", *worth])
+    )
 
 
 def class_colours(count: int) -> list[tuple[float, float, float]]:

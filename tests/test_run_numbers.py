@@ -119,6 +119,7 @@ def test_numbers_that_may_be_those_of_runs_are_taken_for_steps_with_a_warning(
     [
         grid("checkpoint_{}_{}.pt", (1, 2), (400, 800)),
         grid("epoch-{}-{}.pt", (100, 200), (1, 2)),
+        grid("net_e{}_b{}.pt", (10, 20), (32, 64)),
         grid("{}_{}.pt", ("2024-01-02", "2024-01-03"), (10, 11)),
     ],
 )

@@ -36,6 +36,10 @@ ALPHABET_WARNING = (
 )
 
 
+BATCH_SIZES = frozenset(2**power for power in range(2, 13))
+"""Numbers that are sizes of batches more often than counts of them."""
+
+
 class Told(NamedTuple):
     """A checkpoint of a run: its path, its step, and where that was found."""
 
@@ -165,7 +169,8 @@ def _same_in_each(alike: Sequence[tuple[NameParts, Told]], counts: Sequence[Colu
     shared = set.intersection(*groups.values())
     is_grid = all(inner == shared for inner in groups.values()) and len(shared) > 1
     is_few = max(number.value for number in fine.numbers) <= len(shared)
-    if not is_grid or (coarse.first.step_word in EPOCH_WORDS and not is_few):
+    is_size = fine.first.step_word in BATCH_WORDS and shared <= BATCH_SIZES
+    if not is_grid or (coarse.first.step_word in EPOCH_WORDS and not is_few and not is_size):
         return ""
     first, last = (PurePath(alike[at][1].path).name for at in (0, -1))
     return (

@@ -400,6 +400,13 @@ def test_the_last_files_of_jobs_are_not_joined(tmp_path: Path) -> None:
     assert list(table(tmp_path)) == ["0/checkpoints", "1/checkpoints"]
 
 
+def test_parts_in_folders_of_steps_leave_the_model_beside_them_one_run(tmp_path: Path) -> None:
+    for step in (1000, 2000):
+        write(tmp_path / f"{step}", ["model.pt", "part_1.pt", "part_2.pt"])
+
+    assert table(tmp_path)["model"] == {"1000/model.pt": 1000, "2000/model.pt": 2000}
+
+
 def test_what_reinforcement_learning_keeps_beside_the_weights_is_no_series(tmp_path: Path) -> None:
     write(tmp_path, ["rl_model_10.pt", "rl_model_20.pt"])
     for step in (10, 20):

@@ -164,6 +164,12 @@ def test_plain_orders_take_no_warning(names: list[str]) -> None:
     assert warnings(names) == ()
 
 
+def test_dates_of_two_digits_between_dots_take_a_warning() -> None:
+    (warning,) = warnings(["m_02.01.24.pt", "m_31.12.23.pt"])
+
+    assert "numbers such as 02.01.24 are compared from left to right" in warning
+
+
 def test_a_loss_behind_the_epoch_is_no_update() -> None:
     names = ["checkpoint_1_0_912345.pt", "checkpoint_2_0_712345.pt", "checkpoint_10_0_500000.pt"]
 

@@ -216,6 +216,7 @@ ONE_RUN: dict[str, dict[str, int]] = {
     "exponents with fractions": {"m_5000.pt": 5000, "m_1e+05.pt": 100_000, "m_1.1e+05.pt": 110_000},
     "parts of seconds": {"2024-01-02T10-00-00.123456.pt": 0, "2024-01-02T11-00-00.5.pt": 1,
                          "2024-01-03T09-00-00.25.pt": 2},
+    "epochs and losses between dots": {"m.01.0.35.pt": 0, "m.02.0.3.pt": 1, "m.10.0.25.pt": 2},
     "releases": {"m-1.2.3.pt": 0, "m-1.2.10.pt": 1, "m-1.10.0.pt": 2},
     "accuracy behind the epoch": {"m_3epoch_92.1.pt": 3, "m_7epoch_93.pt": 7,
                                   "m_12epoch_91.5.pt": 12},

@@ -5,6 +5,7 @@ Names are all that is looked at, so that a stored analysis tells the same as the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import PurePath
@@ -71,6 +72,7 @@ def order_warnings(told: Sequence[Told]) -> tuple[str, ...]:
     doubts.append(_contradiction(alike, counts))
     if alike[0][1].source.startswith((BY_NUMBER, BY_NUMBERS)):
         doubts += [_runs_not_steps(alike, columns), _same_in_each(alike, counts)]
+        doubts.append(_days_first(counts))
     return tuple(filter(None, doubts))
 
 
@@ -148,6 +150,17 @@ def _runs_not_steps(alike: Sequence[tuple[NameParts, Told]], columns: Sequence[C
     return (
         f"the numbers that tell {first} and {last} apart are taken for steps; if they are those of "
         "runs or settings, these checkpoints are not one run"
+    )
+
+
+def _days_first(counts: Sequence[Column]) -> str:
+    """Return a doubt if numbers such as `02.01.24` may be dates that begin with the day."""
+    texts = [number.text for column in counts for number in column.numbers]
+    if not any(re.fullmatch(r"([0-9]{2}\.){2}[0-9]{2}", text) for text in texts):
+        return ""
+    return (
+        f"numbers such as {texts[0]} are compared from left to right; if they are dates that begin "
+        "with the day, give the files in order with --given-order"
     )
 
 

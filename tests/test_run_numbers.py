@@ -119,6 +119,7 @@ def test_numbers_that_may_be_those_of_runs_are_taken_for_steps_with_a_warning(
     [
         grid("checkpoint_{}_{}.pt", (1, 2), (400, 800)),
         grid("epoch-{}-{}.pt", (100, 200), (1, 2)),
+        grid("net_e{}_b{}.pt", (10, 20), (32, 64)),
         grid("{}_{}.pt", ("2024-01-02", "2024-01-03"), (10, 11)),
     ],
 )
@@ -161,6 +162,12 @@ def test_counts_that_contradict_each_other_are_said(names: list[str]) -> None:
 def test_plain_orders_take_no_warning(names: list[str]) -> None:
     assert list(steps(names)) == names
     assert warnings(names) == ()
+
+
+def test_dates_of_two_digits_between_dots_take_a_warning() -> None:
+    (warning,) = warnings(["m_02.01.24.pt", "m_31.12.23.pt"])
+
+    assert "numbers such as 02.01.24 are compared from left to right" in warning
 
 
 def test_a_loss_behind_the_epoch_is_no_update() -> None:

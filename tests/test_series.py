@@ -216,6 +216,7 @@ ONE_RUN: dict[str, dict[str, int]] = {
     "exponents with fractions": {"m_5000.pt": 5000, "m_1e+05.pt": 100_000, "m_1.1e+05.pt": 110_000},
     "parts of seconds": {"2024-01-02T10-00-00.123456.pt": 0, "2024-01-02T11-00-00.5.pt": 1,
                          "2024-01-03T09-00-00.25.pt": 2},
+    "epochs and losses between dots": {"m.01.0.35.pt": 0, "m.02.0.3.pt": 1, "m.10.0.25.pt": 2},
     "releases": {"m-1.2.3.pt": 0, "m-1.2.10.pt": 1, "m-1.10.0.pt": 2},
     "accuracy behind the epoch": {"m_3epoch_92.1.pt": 3, "m_7epoch_93.pt": 7,
                                   "m_12epoch_91.5.pt": 12},
@@ -398,6 +399,13 @@ def test_the_last_files_of_jobs_are_not_joined(tmp_path: Path) -> None:
     write(tmp_path, [f"{j}/checkpoints/last.pt" for j in (0, 1)])
 
     assert list(table(tmp_path)) == ["0/checkpoints", "1/checkpoints"]
+
+
+def test_parts_in_folders_of_steps_leave_the_model_beside_them_one_run(tmp_path: Path) -> None:
+    for step in (1000, 2000):
+        write(tmp_path / f"{step}", ["model.pt", "part_1.pt", "part_2.pt"])
+
+    assert table(tmp_path)["model"] == {"1000/model.pt": 1000, "2000/model.pt": 2000}
 
 
 def test_what_reinforcement_learning_keeps_beside_the_weights_is_no_series(tmp_path: Path) -> None:

@@ -516,6 +516,17 @@ def test_a_list_of_parameters_has_layers_with_their_biases(tmp_path: Path) -> No
     assert [layer.parameters[0].axes for layer in layers[1:]] == [(Axis.OUTPUT, Axis.INPUT)] * 2
 
 
+def test_packed_weights_of_a_quantised_network_are_not_lost_without_a_note(tmp_path: Path) -> None:
+    packed = (odd_tensors()["channels"][0], torch.ones(2))
+    state = {"conv.weight": torch.ones(2, 2), "fc._packed_params._packed_params": packed}
+
+    description = described(tmp_path / "a.pt", state)
+
+    assert names(description) == ["conv.weight"]
+    (note,) = description.notes
+    assert note.startswith("left out 'fc._packed_params._packed_params': lists of tensors without")
+
+
 @pytest.mark.parametrize("kind", odd_tensors())
 def test_a_tensor_without_plain_values_is_listed_with_the_reason(tmp_path: Path, kind: str) -> None:
     tensor, reason = odd_tensors()[kind]

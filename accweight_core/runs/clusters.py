@@ -161,7 +161,7 @@ def _apart(joined: list[Cluster], inside: list[Cluster]) -> tuple[list[Cluster],
 
     `0/last.pt` and `1/last.pt` are of two runs if `0/epoch_1.pt` and `0/epoch_2.pt` are there.
     """
-    complete = [cluster for cluster in inside if len(cluster.items) > 1]
+    complete = [cluster for cluster in inside if len(cluster.items) > 1 and _counts(cluster)]
     kept, of_runs = list[Cluster](), list[Item]()
     for cluster in joined:
         fold = cluster.fold or 0
@@ -172,6 +172,12 @@ def _apart(joined: list[Cluster], inside: list[Cluster]) -> tuple[list[Cluster],
         of_runs += cluster.items if is_run else []
         kept += [] if is_run else [cluster]
     return kept, of_runs
+
+
+def _counts(cluster: Cluster) -> bool:
+    """Tell whether the names of files have numbers that may be steps, not those of parts."""
+    counts = parts_of(cluster.items[0].parts[-1]).counts
+    return any(not number.may_tell_runs_apart for number in counts)
 
 
 def _is_keyed(name: str) -> bool:

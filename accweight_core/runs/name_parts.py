@@ -83,7 +83,7 @@ _PART = re.compile(
     r"(?:[-_T. ]?(?:[01][0-9]|2[0-3])[-_:h.]?[0-5][0-9]"
     r"(?:[-_:m.]?[0-5][0-9](?P<parts>\.[0-9]{1,9})?)?)?(?![0-9A-Za-z]))"
     r"|(?P<hash>(?<![A-Za-z0-9])(?=[a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{7,40}(?![A-Za-z0-9]))"
-    r"|(?P<release>(?<![0-9.])[0-9]{1,6}(?:\.[0-9]{1,6}){2,3}(?![0-9.]*[0-9]))"
+    r"|(?P<release>(?<![0-9])(?<![0-9]\.)[0-9]{1,6}(?:\.[0-9]{1,9}){2,5}(?![0-9]|\.[0-9]))"
     r"|(?P<number>(?:(?<=[=_])[-+])?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2}(?![A-Za-z0-9]))?"
     rf"(?P<unit>[kKmMB](?={COUNTED}?(?![A-Za-z0-9])))?)"
 )
@@ -263,7 +263,7 @@ def _number(found: re.Match[str], before: str, after: str) -> Number | None:
         return Number(found[0], Sort.COUNT, "date", False, Decimal(digits))
     if found["release"]:
         parts = [Decimal(part) for part in found[0].split(".")]
-        value = sum((part / 10 ** (6 * at) for at, part in enumerate(parts)), Decimal(0))
+        value = sum((part / 10 ** (9 * at) for at, part in enumerate(parts)), Decimal(0))
         return Number(found[0], Sort.COUNT, key, is_glued, value)
     behind = _AFTER.match(after)
     if behind and not is_glued and (not behind[1] or behind.end() == len(after)):

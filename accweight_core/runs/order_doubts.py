@@ -5,6 +5,7 @@ Names are all that is looked at, so that a stored analysis tells the same as the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import PurePath
@@ -34,6 +35,10 @@ ALPHABET_WARNING = (
     "the order of the checkpoints is the alphabetical order of their names, as neither the files "
     "nor their names say a step; if it is wrong, give the files in order with --given-order"
 )
+
+
+BATCH_SIZES = frozenset(2**power for power in range(2, 13))
+"""Numbers that are sizes of batches more often than counts of them."""
 
 
 class Told(NamedTuple):
@@ -67,6 +72,7 @@ def order_warnings(told: Sequence[Told]) -> tuple[str, ...]:
     doubts.append(_contradiction(alike, counts))
     if alike[0][1].source.startswith((BY_NUMBER, BY_NUMBERS)):
         doubts += [_runs_not_steps(alike, columns), _same_in_each(alike, counts)]
+        doubts.append(_days_first(counts))
     return tuple(filter(None, doubts))
 
 
@@ -147,6 +153,17 @@ def _runs_not_steps(alike: Sequence[tuple[NameParts, Told]], columns: Sequence[C
     )
 
 
+def _days_first(counts: Sequence[Column]) -> str:
+    """Return a doubt if numbers such as `02.01.24` may be dates that begin with the day."""
+    texts = [number.text for column in counts for number in column.numbers]
+    if not any(re.fullmatch(r"([0-9]{2}\.){2}[0-9]{2}", text) for text in texts):
+        return ""
+    return (
+        f"numbers such as {texts[0]} are compared from left to right; if they are dates that begin "
+        "with the day, give the files in order with --given-order"
+    )
+
+
 def _is_step_after(between: str, number: Number) -> bool:
     """Tell whether a number may be the step of a run whose number comes before it."""
     is_next = not number.key and not between.strip(SEPARATORS + "/")
@@ -165,7 +182,8 @@ def _same_in_each(alike: Sequence[tuple[NameParts, Told]], counts: Sequence[Colu
     shared = set.intersection(*groups.values())
     is_grid = all(inner == shared for inner in groups.values()) and len(shared) > 1
     is_few = max(number.value for number in fine.numbers) <= len(shared)
-    if not is_grid or (coarse.first.step_word in EPOCH_WORDS and not is_few):
+    is_size = fine.first.step_word in BATCH_WORDS and shared <= BATCH_SIZES
+    if not is_grid or (coarse.first.step_word in EPOCH_WORDS and not is_few and not is_size):
         return ""
     first, last = (PurePath(alike[at][1].path).name for at in (0, -1))
     return (

@@ -153,7 +153,8 @@ def series_in(
     """
     items, unread = read_below(found, broken, root)
     beneath = len(root) if len(found) > 1 else 0
-    clusters = clustered(items, broken, unread, [below(folder.parts, root) for folder in runs])
+    inner = [below(folder.parts, root) for folder in runs if len(folder.parts) > len(root)]
+    clusters = clustered(items, broken, unread, inner)
     complete = [drafted(c, beneath) for c in clusters if len(c.items) > 1]
     if not complete:  # one checkpoint so far, `checkpoint-500/`, and the model above it
         complete = [drafted(c, beneath) for c in clusters if is_in_step_folder(c)]

@@ -136,11 +136,11 @@ def _is_weight(node: object, everywhere: bool) -> bool:
 
 
 def _holds_matrices(node: object) -> bool:
-    """Tell whether a list holds bare tensors that look like weights."""
+    """Tell whether a list holds bare tensors that look like weights, quantised ones too."""
     return isinstance(node, (list, tuple)) and any(
         isinstance(item, (TensorClaim, ArrayClaim))
         and len(item.shape) >= RANK_OF_WEIGHTS
-        and is_fractional(item)
+        and (is_fractional(item) or bool(item.refusal))
         for item in node
     )
 

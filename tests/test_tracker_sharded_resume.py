@@ -6,6 +6,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,9 @@ SCENES: tuple[tuple[Train, int], ...] = (
 def play(_rank: int, folder: str) -> None:
     """Play every scene in processes that are forked when all is imported."""
     out = Path(folder)
+    torch.set_num_threads(1)
+    import_module("torch._dynamo")  # as fully_shard does: two seconds in each process
+    update(aw.ChangeTracker(), range(1), 1)
     for number, (scene, processes) in enumerate(SCENES):
         children = [forked(scene, place, processes, out, number) for place in range(processes)]
         ends = [os.waitpid(child, 0)[1] for child in children]

@@ -21,19 +21,30 @@ from torch import Tensor
 
 from accweight_core.dtypes import is_measurable
 from accweight_core.errors import (
-    ArgumentTypeError,
     ArgumentValueError,
     MismatchError,
     NonFiniteError,
     ShapeMismatchError,
-    StoreError,
     UnsupportedDtypeError,
 )
 from accweight_core.live.batches import Batches
 from accweight_core.live.paths import Paths
 from accweight_core.live.rooms import Room
-from accweight_core.live.shards import PartSums, agree, is_sharded, local_part, totals_of_all
-from accweight_core.live.states import WeightState
+from accweight_core.live.shard_states import (
+    firsts_of,
+    part_of,
+    place_of,
+)
+from accweight_core.live.shards import (
+    ApartError,
+    PartSums,
+    agree,
+    is_sharded,
+    is_shared,
+    local_part,
+    totals_of_all,
+)
+from accweight_core.live.states import SHARDED_FORMAT, STATE_FORMAT, WeightState, opened
 from accweight_core.live.weights import Weights
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Floats
@@ -44,9 +55,6 @@ from accweight_core.store.records import LIVE, CheckpointRecord
 
 PENDING_STEPS = 64
 """Steps whose sums are left on the device before they are fetched, so that training never waits."""
-
-STATE_FORMAT = 1
-"""Increased when older versions could not continue from a state."""
 
 NOTE = (
     "measured while training, without checkpoints: tables, rankings and pictures have every step, "
@@ -95,6 +103,7 @@ class Measuring:
         self._firsts: dict[str, int] = {}
         self._batches: Batches | None = None
         self._resumed: dict[str, WeightState] = {}
+        self._resumed_firsts: Mapping[str, int] = {}
         self._pending: deque[tuple[list[Tensor], Figures]] = deque()
         self._lock = Lock()
         self._folded: list[Floats] = []
@@ -111,25 +120,59 @@ class Measuring:
         parameters = self.parameters or self._begun(weights)
         current = {name: self._checked(p, weights, step) for name, p in parameters.items()}
         parts = {name: local_part(tensor) for name, tensor in current.items()}
+        self._own_states({name: (first, part.numel()) for name, (first, part) in parts.items()})
         self.parameters = parameters
         self._firsts = {name: first for name, (first, _) in parts.items()}
         return {name: part for name, (_, part) in parts.items()}
 
-    def measure(self, weights: Weights, step: int, figures: Figures) -> None:
+    def _own_states(self, parts: Mapping[str, tuple[int, int]]) -> dict[str, WeightState]:
+        """Return the states to continue from, of the elements that this process trains.
+
+        Args:
+            parts: The first of these, and their number, by parameter.
+
+        Raises:
+            MismatchError: If some of them are in the state of another process.
+        """
+        firsts = self._resumed_firsts
+        return {
+            name: part_of(name, state, firsts.get(name, 0), *parts[name])
+            for name, state in self._resumed.items()
+        }
+
+    def measure(
+        self,
+        weights: Weights,
+        step: int,
+        figures: Figures,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Check the weights and measure a step; processes that hold shards do it together.
+
+        Args:
+            weights: The weights.
+            step: The step.
+            figures: Its training figures.
+            check: Raises if this process cannot take a step, for other reasons.
 
         Raises:
             MismatchError: As of `check`, or if a process with other shards fails.
         """
         if not is_sharded(weights.values.values()):
+            check()
             self.take(self.check(weights, step), step, figures)
             return
         current, problem = {}, None
         try:
+            check()
             current = self.check(weights, step)
         except Exception as error:  # the other processes must not wait
             problem = error
-        agree(problem)
+        try:
+            agree(problem, step, self.steps)
+        except ApartError:
+            self.is_broken = True  # the processes would wait for each other
+            raise
         self.is_sharded = True
         self.take(current, step, figures)
 
@@ -140,7 +183,8 @@ class Measuring:
             room = self._room(current) if self._room else None
             self._batches = Batches(current, compensated=self.compensated, room=room)
             if self._resumed:
-                self._batches.restore(self._resumed)
+                parts = {name: (self._firsts[name], part.numel()) for name, part in current.items()}
+                self._batches.restore(self._own_states(parts))
                 self._resumed = {}
         self.is_broken = True  # until all parameters have gone on to this step
         if self.is_sharded:
@@ -202,8 +246,10 @@ class Measuring:
     def saved(self) -> dict[str, Any]:
         """Return all of it as plain numbers, text and tensors."""
         header, values = self.result() if self.steps else (None, self._values())
+        place = {"shard": place_of(self._firsts)} if self.is_sharded else {}
         return {
-            "format": STATE_FORMAT,
+            **place,
+            "format": SHARDED_FORMAT if self.is_sharded else STATE_FORMAT,
             "precision": "compensated" if self.compensated else "float64",
             "header": json.dumps(header.to_json()) if header else "",
             "sums": torch.from_numpy(values),
@@ -213,20 +259,44 @@ class Measuring:
     def load(self, saved: Any) -> None:
         """Continue from what `saved` returned; nothing has been measured yet.
 
+        Processes that hold shards do it together.
+
         Raises:
             ArgumentTypeError: If it is no such state.
-            ArgumentValueError: If it is damaged, of a newer version, or of another precision.
+            ArgumentValueError: If it is damaged, of a newer version, of another precision, or the
+                part of another process.
+            MismatchError: If a process with other shards fails, or has another step.
         """
-        header, values = self._opened(saved)
+        if (
+            not isinstance(saved, Mapping)
+            or saved.get("format") != SHARDED_FORMAT
+            or not is_shared()
+        ):
+            self._load(saved)
+            return
+        problem: Exception | None = None
+        try:
+            self._load(saved)
+        except Exception as error:  # the other processes must not wait
+            problem = error
+        agree(problem, None, self.steps)
+
+    def _load(self, saved: Any) -> None:
+        header, values = opened(saved, compensated=self.compensated)
+        firsts = firsts_of(saved)
         parameters = {p.name: p for p in header.parameters} if header else {}
         weights = saved.get("weights")
         found = weights if isinstance(weights, Mapping) else {}
         states = {
-            name: WeightState.loaded(found.get(name), parameter, compensated=self.compensated)
+            name: WeightState.loaded(
+                found.get(name), parameter, compensated=self.compensated, is_part=bool(firsts)
+            )
             for name, parameter in parameters.items()
         }
         if header:
             self.resume(header, values, states)
+        if firsts is not None:
+            self._firsts, self._resumed_firsts, self.is_sharded = firsts, firsts, True
 
     def resume(self, header: Header, values: Floats, states: Mapping[str, WeightState]) -> None:
         """Continue from a stored analysis.
@@ -237,7 +307,7 @@ class Measuring:
             states: State of every parameter after its last step.
         """
         self.parameters = {parameter.name: parameter for parameter in header.parameters}
-        self._resumed, self._batches = dict(states), None
+        self._resumed, self._resumed_firsts, self._batches = dict(states), {}, None
         self._pending, self._folded = deque(), list(values)
         self._roles = header.roles
         self.steps = [record.step for record in header.checkpoints]
@@ -275,37 +345,6 @@ class Measuring:
             )
         if self.compensated != other.compensated:
             raise ArgumentValueError("the trackers have different precisions")
-
-    def _opened(self, saved: Any) -> tuple[Header | None, Floats]:
-        """Return the header and the sums of a saved state, checked."""
-        if not isinstance(saved, Mapping) or "format" not in saved:
-            raise ArgumentTypeError("expected the state_dict() of a tracker")
-        if saved["format"] != STATE_FORMAT:
-            raise ArgumentValueError(
-                f"the state of the tracker has format {saved['format']!r}, this version reads "
-                f"{STATE_FORMAT}; upgrade accweight"
-            )
-        precision = "compensated" if self.compensated else "float64"
-        if saved.get("precision") != precision:
-            raise ArgumentValueError(
-                f"the state has precision {saved.get('precision')!r}, the tracker {precision!r}"
-            )
-        header, sums = saved.get("header"), saved.get("sums")
-        if not isinstance(header, str) or not isinstance(sums, Tensor):
-            raise ArgumentValueError("the state of the tracker is damaged")
-        if not header:
-            return None, np.empty((0, 0, len(SUMS)))
-        try:
-            found = Header.from_json(json.loads(header), "the state of the tracker")
-        except (ValueError, StoreError) as error:
-            raise ArgumentValueError(f"the state of the tracker is damaged ({error})") from error
-        shape = len(found.checkpoints), len(found.parameters), len(SUMS)
-        if tuple(sums.shape) != shape or found.sums != SUMS:
-            raise ArgumentValueError(
-                f"the state of the tracker is damaged: expected sums of shape {shape}, "
-                f"got {tuple(sums.shape)}"
-            )
-        return found, sums.detach().cpu().double().numpy().copy()
 
     def _fold(self) -> None:
         """Fetch the sums left on devices and merge them, step by step."""

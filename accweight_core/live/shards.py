@@ -9,7 +9,7 @@ about 1e-13 relative (at most 4e-12). A_t, maxima, sign flips and counts are equ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,12 @@ from accweight_core.metrics.totals import Floats, Totals
 
 def rank() -> int:
     """Return the number of this process among those that train together; 0 if it is alone."""
-    is_used = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_rank() if is_used else 0
+    return torch.distributed.get_rank() if is_shared() else 0
+
+
+def is_shared() -> bool:
+    """Tell whether this process trains together with others."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def is_sharded(values: Iterable[Any]) -> bool:
@@ -76,18 +80,44 @@ class PartSums:
     values: Floats
 
 
-def agree(problem: Exception | None) -> None:
+class ApartError(MismatchError):
+    """Processes that hold shards are at different steps."""
+
+
+def agree(problem: Exception | None, step: int | None, before: Sequence[int]) -> None:
     """Raise in all processes if there is a problem in one of them.
 
+    Args:
+        problem: That of this process.
+        step: The step that is about to be taken, if one is.
+        before: The steps that have been taken.
+
     Raises:
-        MismatchError: If there is one elsewhere; here, the problem itself.
+        ApartError: If the processes are not at the same step.
+        MismatchError: If there is a problem elsewhere; here, the problem itself.
     """
-    texts = _everywhere(None if problem is None else str(problem))
+    found = everywhere((None if problem is None else str(problem), step, len(before), before[-1:]))
+    if problem is not None and step is None:
+        raise problem
+    texts = [text for text, *_ in found]
+    told = next((place for place, text in enumerate(texts) if text is not None), None)
+    other = next((place for place, at in enumerate(found) if at[1:] != found[0][1:]), None)
+    if other is not None and (step is not None or told is None):
+        raise ApartError(
+            "the processes are at different steps ("
+            + ", ".join(f"process {place}: {_at(*found[place][1:])}" for place in (0, other))
+            + "); update all with the same steps, and load states that were saved at the same step"
+        )
     if problem is not None:
         raise problem
-    for place, text in enumerate(texts):
-        if text is not None:
-            raise MismatchError(f"process {place}: {text}")
+    if told is not None:
+        raise MismatchError(f"process {told}: {texts[told]}")
+
+
+def _at(step: int | None, many: int, last: Sequence[int]) -> str:
+    """Return where a process is, in words."""
+    reached = f"{many} steps up to {last[0]}" if last else "no step before"
+    return reached if step is None else f"step {step}, {reached}"
 
 
 def totals_of_all(measure: Callable[[], Mapping[str, PartSums]]) -> Floats:
@@ -105,7 +135,7 @@ def totals_of_all(measure: Callable[[], Mapping[str, PartSums]]) -> Floats:
         own = measure()
     except Exception as error:  # the other processes wait, and must be told
         problem = error
-    found = _everywhere(own if problem is None else None)
+    found = everywhere(own if problem is None else None)
     if problem is not None:
         raise problem
     if any(part is None for part in found):
@@ -121,7 +151,8 @@ def totals_of_all(measure: Callable[[], Mapping[str, PartSums]]) -> Floats:
     return values
 
 
-def _everywhere(value: Any) -> list[Any]:
+def everywhere(value: Any) -> list[Any]:
+    """Return what each process gives, in their order; all have to call it."""
     found: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(found, value)
     return found

@@ -31,6 +31,7 @@ from accweight_core.live.reports import Errors, Reports
 from accweight_core.live.results import Results
 from accweight_core.live.rooms import StateIn, room_for
 from accweight_core.live.schedule import Every, due_by
+from accweight_core.live.shard_states import put_together
 from accweight_core.live.shards import is_sharded, rank
 from accweight_core.live.update_log import UpdateLog
 from accweight_core.live.weights import Weights, weights_of
@@ -265,23 +266,35 @@ class ChangeTracker(Results):
     def state_dict(self) -> dict[str, Any]:
         """Return everything measured and kept, as plain numbers, text and tensors on the host.
 
+        Of a model that is sharded, it is that of the part of this process: each saves its own.
         Save it with the model's own: ``torch.save`` writes it, and ``torch.load`` reads it with
         ``weights_only=True``. It takes as much memory as the tracker itself.
         """
         return {**self._measuring.saved(), "next": self._next}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> ChangeTracker:
+    def load_state_dict(
+        self, state: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+    ) -> ChangeTracker:
         """Continue from a `state_dict`, with the numbers of training that was never interrupted.
 
         On the same kind of device these are the same bits. What was measured before is forgotten.
+
+        Args:
+            state: The state. Where processes hold shards of a model, each loads its own, all at
+                the same time; or each loads a list of those of all processes, from which any
+                other number of processes can continue.
 
         Returns:
             Self.
 
         Raises:
             ArgumentTypeError: If it is no state of a tracker.
-            ArgumentValueError: If it is damaged, of a newer version, or of another precision.
+            ArgumentValueError: If it is damaged, of a newer version, of another precision, or the
+                part of another process.
+            MismatchError: If the states of processes that hold shards end at different steps.
         """
+        if isinstance(state, Sequence) and not isinstance(state, (str, bytes)):
+            state = put_together(state)
         measuring = self._empty()
         measuring.load(state)
         following = measuring.steps[-1] + 1 if measuring.steps else 0
@@ -345,8 +358,6 @@ class ChangeTracker(Results):
         return force or self._due(step, steps[-1])
 
     def _take(self, model: Any, step: int, measures: Mapping[str, Any]) -> None:
-        if self._recorder is not None:
-            self._recorder.check_continued()
         weights = weights_of(model, f"at step {step}")
         if self._is_bystander(weights):
             return
@@ -356,7 +367,8 @@ class ChangeTracker(Results):
             self._reports.take(error, "the figures of this update are left out")
             figures = {}
         try:
-            self._measuring.measure(weights, step, figures)
+            check = self._recorder.check_continued if self._recorder else lambda: None
+            self._measuring.measure(weights, step, figures, check)
         finally:
             self._has_stopped = self._measuring.is_broken
         if self._recorder is not None:

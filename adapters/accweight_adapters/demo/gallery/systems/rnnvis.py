@@ -41,7 +41,7 @@ RNNVIS = System(
     showed="The expected response of every hidden unit to every input, in groups.",
     lesson="""
         A GRU hears of three switches being turned on and off and remembers how they stand;
-        a row is one of its 12 units, a column one of the six inputs, and a cell how much
+        a row is one of its 9 units, a column one of the six inputs, and a cell how much
         the state of the unit changes on average when that input comes.
 
         Bright means it rises, dark that it falls, and the tone of the empty cells is no
@@ -54,7 +54,7 @@ RNNVIS = System(
     """,
     parts=(
         ProbePart(
-            SWITCHES_GRU, "12 units and 6 inputs", RESPONSE, ("response", "size"), names=INPUTS
+            SWITCHES_GRU, "9 units and 6 inputs", RESPONSE, ("response", "size"), names=INPUTS
         ),
     ),
     truths=truths,

@@ -50,8 +50,6 @@ KINDS: Final[dict[str, tuple[str, str]]] = {
         'NPZ.npzwrite("step_N.npz", Dict(NAME => ARRAY))',
     ),
     ".jld": ("Julia objects", 'NPZ.npzwrite("step_N.npz", Dict(NAME => ARRAY))'),
-    ".dill": ("pickles of dill", "numpy.savez of the arrays in dill.load(FILE)"),
-    ".cloudpickle": ("pickles of cloudpickle", "numpy.savez of the arrays in it"),
     ".xgb": ("XGBoost models: trees, not weights", ""),
     ".ubj": ("XGBoost models: trees, not weights", ""),
     ".cbm": ("CatBoost models: trees, not weights", ""),

@@ -90,6 +90,10 @@ class MissingLibraryError(AccweightError, ImportError):
         self.extra = extra
 
 
+class DrawingError(AccweightError, RuntimeError):
+    """A drawing cannot be laid out."""
+
+
 class StepOrderError(AccweightError, ValueError):
     """Checkpoints cannot be ordered, or two of them have the same step."""
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from accweight_core.endings import what_ending_says
 from accweight_core.errors import FormatError, SourceError, reason_of
+from accweight_core.graphs.layer_graph import LayerGraph
 from accweight_core.schema import Description, StoredTensor
 
 GROUP = "accweight.readers"
@@ -123,6 +124,25 @@ def pieces_of(reader: Reader) -> tuple[str, ...]:
     return pieces
 
 
+def graph_in(path: Path) -> LayerGraph | None:
+    """Return the graph in a file; None if its format has none.
+
+    A reader of files with graphs has a method `graph`, which takes the path.
+
+    Raises:
+        FormatError: If no reader recognises the file, or it is damaged.
+    """
+    reader = reader_for(path)
+    if reader is None:
+        raise unrecognised(path)
+    return _graph_by(reader, path)
+
+
+def _graph_by(reader: Any, path: Path) -> LayerGraph | None:
+    found: LayerGraph | None = reader.graph(path) if hasattr(reader, "graph") else None
+    return found
+
+
 def names_in(reader: str, shapes: Mapping[Keys, tuple[int, ...]]) -> dict[str, Keys]:
     """Return the names that a reader gives to the weights in a tree in memory, in network order.
 
@@ -176,15 +196,24 @@ def unrecognised(path: Path, wanted: str = "") -> FormatError:
         )
     if wanted:
         return FormatError(path, f"is not {wanted}{_kind_of(head)}")
-    known = ", ".join(sorted({s for reader in readers().values() for s in reader.suffixes if s}))
     page, says = _kind_of(head), what_ending_says(path.name)
     if says and not page:
         return FormatError(path, f"no reader recognises its content; {says}; or {_remedy(path)}")
     return FormatError(
         path,
-        f"no reader recognises its content (formats known: {known}){page}; "
+        f"no reader recognises its content{page or _read_as(path)}; "
         f"if you are sure of the format, name it with --reader, or {_remedy(path)}",
     )
+
+
+def _read_as(path: Path) -> str:
+    """Return which readers have files of such an ending; without any, which endings are known."""
+    by_name = {r.name: [s for s in r.suffixes if s] for r in readers().values()}
+    own = [name for name, ends in by_name.items() if path.name.lower().endswith(tuple(ends))]
+    if own and path.suffix:
+        names = ", ".join(own)
+        return f" (files of this ending are read as {names}), so it is damaged or something else"
+    return f" (formats known: {', '.join(sorted({s for ends in by_name.values() for s in ends}))})"
 
 
 def _kind_of(head: bytes) -> str:

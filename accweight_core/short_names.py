@@ -70,6 +70,8 @@ def elided(short: str, room: float, measure: Callable[[str], float] = len) -> st
 
     >>> elided("layer 11 · attention.output", 18)
     'layer 11 · …output'
+    >>> elided("layer1.0 · downsample.0", 20)
+    'layer1.0 · …sample.0'
 
     Args:
         short: A short name.
@@ -86,6 +88,7 @@ def elided(short: str, room: float, measure: Callable[[str], float] = len) -> st
     head = block + dot if dot and width(block + dot + "\N{HORIZONTAL ELLIPSIS}") < room else ""
     tail = rest if head else short
     between = [match.end() for match in _SEPARATED.finditer(tail)]
+    between = [at for at in between if not tail[at:].isdigit()]  # a number alone says little
     for start in (*between, *range(1, len(tail))):  # whole parts if any fits
         if width(text := f"{head}\N{HORIZONTAL ELLIPSIS}{tail[start:]}") <= room:
             return text

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from browser_pages import started
 from hypothesis import settings
 from oracle import Weights, raw_run
 from thorough import up_to
@@ -197,3 +198,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("cannot mount")
     yield disk
     subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Start a browser for the tests of a module; its loop would disturb those of others."""
+    with started() as found:
+        yield found

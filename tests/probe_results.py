@@ -18,23 +18,26 @@ LAYERS = ("conv", HOSTILE, "out")
 POINTS = 12
 
 
-def _field(name: str, axes: str, shape: tuple[int, ...], dtype: Any = "float64") -> FieldDocument:
+def field(name: str, axes: str, shape: tuple[int, ...], dtype: Any = "float64") -> FieldDocument:
+    """Return an array, its axes named in a text."""
     return FieldDocument(name, tuple(axes.split()), shape, dtype, f"what {name} is", False)
 
 
 OF_EVERY_KIND = (
-    _field("loss", "step", (0,)),
-    _field("sparsity", "step layer", (0, 3)),
-    _field("class_accuracy", "step class", (0, 3)),
-    _field("confusion", "step class predicted", (0, 3, 3)),
-    _field("images", "step picture height width channel", (0, POINTS, 8, 8, 1), "uint8"),
-    _field("scale", "step bound", (0, 2)),
-    _field("coordinates", "step point coordinate", (0, POINTS, 2)),
-    _field("views", "step stage point coordinate", (0, 2, POINTS, 2)),
-    _field("path", "step component", (0, 2)),
-    _field("cosine", "step step", (0, 0)),
-    _field("values", "step layer unit", (0, 3, 5), "float32"),
-    _field("answers", "step group class", (0, 2, 3)),
+    field("loss", "step", (0,)),
+    field("sparsity", "step layer", (0, 3)),
+    field("class_accuracy", "step class", (0, 3)),
+    field("confusion", "step class predicted", (0, 3, 3)),
+    field("images", "step picture height width channel", (0, POINTS, 8, 8, 1), "uint8"),
+    field("scale", "step bound", (0, 2)),
+    field("coordinates", "step point coordinate", (0, POINTS, 2)),
+    field("views", "step stage point coordinate", (0, 2, POINTS, 2)),
+    field("saturation", "step place coordinate", (0, 4, 2)),
+    field("links", "step link", (0, 2)),
+    field("path", "step component", (0, 2)),
+    field("cosine", "step step", (0, 0)),
+    field("values", "step layer unit", (0, 3, 5), "float32"),
+    field("answers", "step group class", (0, 2, 3)),
 )
 
 
@@ -67,12 +70,15 @@ def stored_results(out: Path, name: str = "everything") -> Path:
             "class": ("a", HOSTILE, "c"),
             "stage": ("input", HOSTILE),
             "group": ("r", HOSTILE),
+            "place": ("unit 0", "unit 1", "unit 2", HOSTILE),
+            "coordinate": ("open", HOSTILE),
         },
         attributes={
             "targets": [point % 3 for point in range(POINTS)],
             "classes": ["a", HOSTILE, "c"],
             "rows": list(range(100, 100 + POINTS)),
             "node": HOSTILE,
+            "bounds": [0, 1],
         },
     )
     store = ProbeStore.begun(out, "0123456789ab", document)
@@ -85,7 +91,7 @@ def stored_results(out: Path, name: str = "everything") -> Path:
 
 def store_numbers(analysis: Path, name: str, losses: Mapping[int, float]) -> None:
     """Store a number of the whole network, as a probe of another package may, at some steps."""
-    fields = (_field("loss", "step", (0,)),)
+    fields = (field("loss", "step", (0,)),)
     document = ProbeDocument(probe=name, version=1, options={}, steps=STEPS, fields=fields)
     store = ProbeStore.begun(analysis, "fedcba987654", document)
     for step, loss in losses.items():
@@ -107,6 +113,8 @@ def _values(at: int) -> dict[str, Any]:
         "scale": np.array([-1.0, 1.0]),
         "coordinates": points,
         "views": np.stack([points * 0, points]),
+        "saturation": np.array([[0, 0], [1, 0], [0, 1], [0.5, 0.25]]) * at / 2,
+        "links": np.array([1.0, -at]),
         "path": np.array([at, at * at], float),
         "cosine": np.array([1.0, 0.5, 0.0]) - 0.1 * at,
         "values": units,

@@ -34,7 +34,7 @@ DOCUMENTS = (
     "pictures/zarr.json",
     "pictures/000000/zarr.json",
     "pictures/packed/000000/zarr.json",
-    "state/000000/previous/zarr.json",
+    "state/packed/previous/zarr.json",
     "metrics/mean/zarr.json",
 )
 """One of each kind."""

@@ -99,6 +99,7 @@ def test_what_check_finds_is_told_as_certain() -> None:
     advice = by_rule(run_of(still=np.ones((STEPS, 4, 4)), broken=broken))
 
     assert [advice[name].strength for name in ("nonfinite", "never_moved")] == ["certain"] * 2
+    assert advice["never_moved"].how_sure == "certain"
     assert advice["never_moved"].layers == ("still",)
     assert advice["nonfinite"].step == 5
 
@@ -161,7 +162,8 @@ def test_the_command_says_what_is_a_hypothesis_and_what_it_cannot_know(tmp_path:
 
     assert text.code == 0
     assert widest(text.out) <= 80
-    for words in ("1. moved by weight decay alone: planted (", "perhaps:", "wrong if:", "rewind"):
+    assert "1. moved by weight decay alone: planted (a hypothesis; 1.1 times its" in text.out
+    for words in ("perhaps:", "wrong if:", "rewind"):
         assert words in text.out
     assert document["advice"][0]["evidence"][0]["along"] == pytest.approx(1)
     assert len(document["silent"]) == 1

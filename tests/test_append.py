@@ -17,9 +17,14 @@ from accweight_core.accumulate import block
 from accweight_core.accumulate.cutting import Block
 from accweight_core.errors import MismatchError, StoreError
 from accweight_core.pictures import plan as pictures
+from accweight_core.store import state
 from accweight_core.store.lock import locked
 
 Weights = dict[str, Tensor]
+
+
+APART = ("wide.weight", "complex.weight", "fc.weight")
+"""Large, of pairs of numbers, and with a reference that is not finite from the first step on."""
 
 
 def checkpoints(folder: Path, count: int = 7) -> list[str]:
@@ -94,6 +99,26 @@ def test_appending_twice_needs_no_old_checkpoint(tmp_path: Path) -> None:
     grown = aw.append(aw.open_run(paths[5:]), tmp_path / "grown.accw")
 
     np.testing.assert_array_equal(grown.values, whole.values)
+
+
+def test_a_state_that_was_packed_otherwise_is_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, out = checkpoints(tmp_path), tmp_path / "grown.accw"
+    whole = aw.analyze(paths)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(state, "MOST_PACKED", 0)  # as all parameters were stored before
+        aw.analyze(paths[:3], out, keep_state=True)
+        aw.append(paths[3], out)
+    aw.append(paths[4], out)
+
+    grown = aw.append(paths[5:], out)
+
+    np.testing.assert_array_equal(grown.values, whole.values)
+    assert {found.name for found in (out / "states" / "000007").iterdir()} == {
+        "packed",
+        *(f"{index:06d}" for index, one in enumerate(whole.parameters) if one.name in APART),
+    }
 
 
 def test_appending_makes_pictures_coarser_where_the_budget_asks(tmp_path: Path) -> None:

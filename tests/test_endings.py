@@ -42,7 +42,9 @@ def test_names_tell_more_than_endings() -> None:
 def test_an_ending_that_a_reader_reads_is_not_called_unreadable() -> None:
     read = {suffix for reader in readers().values() for suffix in reader.suffixes}
 
-    assert KINDS.keys() & read <= {".bin", ".json", ".zip", ".tar"}, "these may be something else"
+    assert KINDS.keys() & read <= {".bin", ".json", ".zip", ".tar", ".t7"}, (
+        "these may be something else"
+    )
 
 
 def test_a_folder_without_checkpoints_says_what_it_holds(tmp_path: Path) -> None:

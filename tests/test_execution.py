@@ -271,3 +271,34 @@ def test_a_module_is_left_as_it_was(pictures: Array) -> None:
     np.testing.assert_array_equal(made[0]["output"], made[1]["output"])
     assert module.training
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+class Overwriting(SmallNet):
+    """The same network, whose activation functions overwrite what they are given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.max_pool2d(self.relu(self.conv(x)), 2)
+        hidden = nn.functional.relu(self.fc1(x.flatten(1)), inplace=True)
+        result: torch.Tensor = self.fc2(hidden)
+        return result
+
+
+def test_the_node_of_a_layer_is_not_what_overwrites_it(module: nn.Module, pictures: Array) -> None:
+    plain = ModuleNetwork(module, ["x"]).with_weights({})
+    other = Overwriting()
+    other.load_state_dict(module.state_dict())
+    bound, nodes = ModuleNetwork(other, ["x"]).with_weights({}), ["conv", "fc1"]
+
+    made, wanted = bound.run(pictures, nodes), plain.run(pictures, nodes)
+    gradients = bound.gradient(pictures, ("output", 1), [*nodes, "conv.weight"])
+
+    assert wanted["fc1"].min() < 0
+    for name in ("output", *nodes):
+        np.testing.assert_array_equal(made[name], wanted[name])
+    for name, value in plain.gradient(pictures, ("output", 1), [*nodes, "conv.weight"]).items():
+        np.testing.assert_array_equal(gradients[name], value)
+    assert other.relu.inplace

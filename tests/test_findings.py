@@ -233,7 +233,17 @@ def test_buffers_are_found_in_the_files_of_a_stored_analysis(tmp_path: Path) -> 
 # --- LoRA
 
 
-@pytest.mark.parametrize("name", ["q.lora_B.weight", "q.lora_B.default.weight", "q.lora_up.weight"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "q.lora_B.weight",
+        "q.lora_B.default.weight",
+        "q.lora_up.weight",
+        "q.lora.up.weight",
+        "q_lora.up.weight",
+        "qkv_lora1.up.weight",
+    ],
+)
 def test_a_lora_matrix_that_never_left_zero_is_wrong(name: str) -> None:
     states = [
         {"q.lora_A.weight": torch.full((2, 8), 1.0 + step), name: torch.zeros(8, 2)}
@@ -245,6 +255,21 @@ def test_a_lora_matrix_that_never_left_zero_is_wrong(name: str) -> None:
     assert finding.parameters == (name,)
     assert finding.is_wrong
     assert finding.text.startswith("no lora_B has ever left zero")
+
+
+@pytest.mark.parametrize("zero", ["hada_w2_a", "hada_w2_b", "lokr_w1", "lokr_w2", "lokr_w2_b"])
+def test_a_factor_that_never_left_zero_is_wrong(zero: str) -> None:
+    family = [f"hada_w{n}_{m}" for n in (1, 2) for m in "ab"] if "hada" in zero else ["lokr_w1_a"]
+    states = [
+        {f"{layer}.{name}": torch.full((2, 2), 1.0 + step) for layer in "qk" for name in family}
+        | {f"q.{zero}": torch.zeros(2, 2), f"k.{zero}": torch.full((2, 2), float(step))}
+        for step in range(3)
+    ]
+
+    finding = the("lora_b_zero", states)
+
+    assert finding.parameters == (f"q.{zero}",)
+    assert "has never left zero in 1 of 2 adapters" in finding.text
 
 
 def test_only_the_adapters_at_zero_are_named() -> None:

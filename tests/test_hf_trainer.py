@@ -488,6 +488,9 @@ def test_adapters_of_all_kinds_name_their_layer() -> None:
         tensor("base_model.model.embed.lora_embedding_A", 2, 9),
         tensor("base_model.model.q_proj.lora_B.default.weight", 8, 2),
         tensor("base_model.model.q_proj.lora_magnitude_vector", 8),
+        tensor("base_model.model.to_q.lora.up.weight", 8, 2),
+        tensor("base_model.model.processor.to_k_lora.down.weight", 2, 8),
+        tensor("base_model.model.processor.qkv_lora1.up.weight", 8, 2),
         tensor("base_model.model.q_proj.base_layer.weight", 8, 8),
         tensor("base_model.model.norm.weight", 8),
     )
@@ -497,6 +500,9 @@ def test_adapters_of_all_kinds_name_their_layer() -> None:
         ("embed.lora_embedding_A", "embed", Kind.EMBEDDING),
         ("q_proj.lora_B.default.weight", "q_proj", Kind.LINEAR),
         ("q_proj.lora_magnitude_vector", "q_proj", Kind.LINEAR),
+        ("to_q.lora.up.weight", "to_q", Kind.LINEAR),
+        ("processor.to_k_lora.down.weight", "processor.to_k", Kind.LINEAR),
+        ("processor.qkv_lora1.up.weight", "processor.qkv_lora1", Kind.LINEAR),
         ("q_proj.base_layer.weight", "q_proj", None),
         ("norm.weight", None, None),
     ]

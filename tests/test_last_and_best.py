@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoints import small
-from named_files import left_out, series_of, steps
+from named_files import left_out, series_of, steps, warnings
 
 from accweight_core.errors import StepOrderError
 from accweight_core.runs.inspection import inspected
@@ -124,6 +124,35 @@ def test_a_best_file_that_the_user_named_is_refused_if_its_step_is_taken(tmp_pat
 
     with pytest.raises(StepOrderError, match="two different checkpoints claim step 2"):
         survey(f"{tmp_path}/*.pt")
+
+
+@pytest.mark.parametrize(
+    "name", ["epoch_2 (1).pt", "epoch_2 - Copy.pt", "Copy of epoch_2.pt", "backup_epoch_2.pt",
+             "epoch_2_bak.pt", "epoch_2.old.pt"]
+)  # fmt: skip
+def test_duplicates_of_a_file_never_take_its_place(name: str) -> None:
+    names = [name, "epoch_1.pt", "epoch_2.pt"]
+
+    assert steps(names) == {"epoch_1.pt": 1, "epoch_2.pt": 2}
+    assert left_out(names)[name].startswith("claims step 2 as epoch_2.pt does, with other weights;")
+    same = {"epoch_2.pt": 1.0, name: 1.0}
+    assert left_out(names, values=same) == {name: "same weights as epoch_2.pt"}
+    assert steps([name, "epoch_1.pt", "epoch_3.pt"]) == {"epoch_1.pt": 1, name: 2, "epoch_3.pt": 3}
+
+
+@pytest.mark.parametrize("name", ["ema_epoch_{}.pt", "swa_epoch_{}.pt", "epoch_{}_avg.pt"])
+def test_an_average_beside_a_series_has_no_place_in_it(name: str) -> None:
+    for step in (2, 3):
+        own = name.format(step)
+        assert list(steps([own, "epoch_1.pt", "epoch_2.pt"])) == ["epoch_1.pt", "epoch_2.pt"]
+        assert left_out([own, "epoch_1.pt", "epoch_2.pt"])[own].startswith("an average by its name")
+
+
+def test_versions_of_one_file_come_in_their_order() -> None:
+    names = ["model-v1.ckpt", "model-v2.ckpt", "model-v10.ckpt", "model.ckpt"]
+
+    assert list(steps(names)) == ["model.ckpt", *names[:-1]]
+    assert warnings(names)[0].startswith("the order of the checkpoints is the alphabetical order")
 
 
 def test_names_of_the_first_and_the_last_come_so_where_the_alphabet_orders_the_others() -> None:

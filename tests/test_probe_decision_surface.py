@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
-from probe_networks import probed, stack, steps_of
+from onnx import TensorProto, helper, numpy_helper
+from probe_networks import probed, stack, steps_of, write_states
+from torch import nn
 
+import accweight_core as aw
 from accweight_core.errors import ArgumentValueError
 
 CELLS = 50
@@ -39,6 +44,82 @@ def test_the_boundary_is_that_of_the_weights_within_a_cell(tmp_path: Path) -> No
     clear = np.abs(a + 2 * b - 0.5) > 0.05
     np.testing.assert_array_equal(above[clear], (a + 2 * b > 0.5)[clear])
     assert found.labels("unit") == ("0/0", "0/1", "predicted")
+
+
+def plane(count: int = 20) -> np.ndarray[Any, Any]:
+    """Return points around 0."""
+    return np.random.default_rng(0).uniform(-1, 1, (count, 2)).astype(np.float32)
+
+
+def test_links_are_the_weights_between_the_units_drawn(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 2))
+    states = steps_of(module, 2)
+    for name in ("0.weight", "2.weight", "4.weight"):
+        states[1][name] = torch.arange(states[1][name].numel()).reshape(states[1][name].shape) - 2.5
+
+    found = probed(tmp_path, module, states, plane(), "decision_surface:units=2,cells=4")
+
+    ends, links = (
+        found.attributes["ends"],
+        dict(zip(found.labels("link"), found.array("links", 1), strict=True)),
+    )
+    assert found.attributes["columns"] == [["inputs", 2], ["0", 2], ["2", 2], ["4", 2]]
+    names = [*found.labels("input"), *found.labels("unit")]
+    assert [f"{names[a]} to {names[b]}" for a, b in ends] == list(links)
+    for layer, before in (("0", "input"), ("2", "0"), ("4", "2")):
+        weight = states[1][f"{layer}.weight"]
+        for target in range(2):
+            for source in range(2):
+                left = f"input {source}" if before == "input" else f"{before}/{source}"
+                assert links[f"{left} to {layer}/{target}"] == weight[target, source]
+    across = np.linspace(-1, 1, 4) > 0
+    given = found.array("inputs").astype(int)
+    np.testing.assert_array_equal(given[0, ..., 0] > given[0, ..., 2], np.tile(across, (4, 1)))
+    np.testing.assert_array_equal(given[1, ..., 0] > given[1, ..., 2],
+                                  np.tile(across[::-1, None], (1, 4)))  # fmt: skip
+
+
+def test_links_of_a_graph_that_stores_inputs_by_outputs_are_the_same(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3), nn.Linear(3, 2))
+    run = write_states(tmp_path / "run", steps_of(module, 2))
+    network = aw.Network.from_onnx(transposed(module, tmp_path / "net.onnx"))
+
+    asked = "decision_surface:cells=4"
+    found = aw.probe(aw.open_run(run), network, plane(), asked, out=tmp_path / "a.accw")
+
+    links = found["decision_surface"].array("links", 1)
+    weights = [module[at].weight.detach().numpy().reshape(-1) for at in range(3)]
+    np.testing.assert_allclose(links, np.concatenate(weights), atol=1e-6)
+
+
+def transposed(module: nn.Sequential, path: Path) -> Path:
+    """Write linear layers as ONNX whose matrices are inputs x outputs."""
+    nodes, values, last = [], [], "x"
+    for name, part in module.named_children():
+        weight, bias = part.weight.detach().numpy().T.copy(), part.bias.detach().numpy()
+        values += [numpy_helper.from_array(weight, f"{name}.weight"),
+                   numpy_helper.from_array(bias, f"{name}.bias")]  # fmt: skip
+        product, value = f"product{name}", f"value{name}"
+        nodes += [helper.make_node("MatMul", [last, f"{name}.weight"], [product]),
+                  helper.make_node("Add", [product, f"{name}.bias"], [value])]  # fmt: skip
+        last = value
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 2]) for n in ("x", last)]
+    graph = helper.make_graph(nodes, "net", ports[:1], ports[1:], values)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(made, path)
+    return path
+
+
+def test_columns_without_one_matrix_between_them_have_no_links(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 2))
+    states = steps_of(module, 2)
+
+    found = probed(tmp_path, module, states, plane(), "decision_surface:cells=4")
+    alone = probed(tmp_path, module, states, plane(), "decision_surface:cells=4,layers=3")
+
+    told = {link.split(" to ")[0].split("/")[0] for link in found.labels("link")}
+    assert told == {"input 0", "input 1", "1"}
+    assert "links" not in alone.arrays
 
 
 def test_other_inputs_than_two_are_told(tmp_path: Path) -> None:

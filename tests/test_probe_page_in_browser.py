@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_pages import width_that_fits
+from browser_pages import opened, width_that_fits
 from probe_results import stored_results
 
 import accweight_core as aw
 from accweight_core.reports.probe_page import probe_page
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-sync_api = pytest.importorskip("playwright.sync_api")
-browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
-pytestmark = pytest.mark.skipif(browser_path is None, reason="no Chromium is installed")
 
 
 @pytest.fixture(scope="module")
@@ -29,31 +22,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return probe_page(results, folder / "page.html", command="accweight probe run.accw")
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Start a browser without a screen."""
-    with sync_api.sync_playwright() as play:
-        found = play.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
 @pytest.fixture
 def page(browser: Any, written: Path) -> Iterator[Any]:
-    """Open the page, offline and without motion; whatever it complains of fails the test."""
-    context = browser.new_context(
-        offline=True, viewport={"width": 1280, "height": 720}, reduced_motion="reduce"
-    )
-    opened, complaints, asked = context.new_page(), [], []
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("request", lambda request: asked.append(request.url))
-    opened.goto(written.as_uri())
-    opened.wait_for_selector("html[data-probes]")
-    yield opened
-    context.close()
-    assert complaints == []
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    """Open the page, offline; whatever it complains of fails the test."""
+    with opened(browser, written) as found:
+        yield found
 
 
 def first_pixel(page: Any, canvas: str) -> list[int]:
@@ -105,6 +78,16 @@ def test_a_point_that_is_pointed_at_is_named_and_pictured(page: Any) -> None:
 
     assert page.locator(".of-stages .picked").inner_text() == "a\nsample 100"
     assert page.locator(".of-stages .picked canvas").count() == 1
+
+
+def test_things_by_two_quantities_are_named_where_the_axes_say(page: Any) -> None:
+    canvas = page.locator(".of-against canvas.points-of")
+    canvas.scroll_into_view_if_needed()
+    box, edge = canvas.bounding_box(), 20 + 0.04 / 1.08 * (canvas.bounding_box()["width"] - 40)
+
+    page.mouse.move(box["x"] + box["width"] - edge, box["y"] + box["height"] - edge)
+
+    assert page.locator(".of-against .picked").inner_text() == "unit 1"  # at (1, 0)
 
 
 def test_playing_ends_at_the_last_step(page: Any) -> None:

@@ -183,7 +183,7 @@ def test_the_likeliest_reason_is_given(tmp_path: Path, content: bytes, expected:
 
 
 def test_a_file_of_no_known_format_is_told_the_formats(tmp_path: Path) -> None:
-    path = tmp_path / "model.h5"
+    path = tmp_path / "model.xyz"
     path.write_bytes(b"\x89HDF\r\n\x1a\n")
 
     text = str(unrecognised(path))
@@ -191,6 +191,17 @@ def test_a_file_of_no_known_format_is_told_the_formats(tmp_path: Path) -> None:
     assert "no reader recognises its content (formats known: " in text
     assert ".safetensors" in text
     assert "--reader" in text
+
+
+def test_a_damaged_file_is_told_what_its_ending_stands_for(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
+
+    assert str(unrecognised(path)) == (
+        f"{path}: no reader recognises its content (files of this ending are read as safetensors), "
+        "so it is damaged or something else; if you are sure of the format, name it with --reader, "
+        "or leave it out with --exclude 'model.safetensors'"
+    )
 
 
 def test_a_named_reader_is_used_without_a_look_at_the_content(tmp_path: Path) -> None:

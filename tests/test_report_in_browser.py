@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browser_pages import width_that_fits
+from browser_pages import opened, width_that_fits
 
 import accweight_core as aw
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 LAYERS, STEPS = 40, 12
 HOSTILE = "<img src=x onerror=document.title='owned'>.weight"
-
-sync_api = pytest.importorskip("playwright.sync_api")
-browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
-pytestmark = pytest.mark.skipif(browser_path is None, reason="no Chromium is installed")
 
 
 def weights_at(step: int) -> dict[str, Any]:
@@ -36,29 +30,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return aw.report(aw.analyze(run), out=tmp_path_factory.mktemp("browser") / "report.html")
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Start a browser without a screen."""
-    with sync_api.sync_playwright() as play:
-        found = play.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
 @pytest.fixture
 def page(browser: Any, report: Path) -> Iterator[Any]:
     """Open the report, offline; whatever it complains of fails the test."""
-    context = browser.new_context(offline=True, viewport={"width": 1200, "height": 900})
-    opened, complaints, asked = context.new_page(), [], []
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("request", lambda request: asked.append(request.url))
-    opened.goto(report.as_uri())
-    opened.wait_for_selector("html[data-ready]")
-    yield opened
-    context.close()
-    assert complaints == []
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    with opened(browser, report, width=1200, height=900) as found:
+        yield found
 
 
 def test_a_curve_that_is_pointed_at_is_read(page: Any) -> None:

@@ -63,7 +63,10 @@ def test_words_of_runs_keep_runs_apart_even_if_their_steps_go_on(word: str, form
     assert list(table([*first, *second]).values()) == [first, second]
 
 
-@pytest.mark.parametrize("word", ["run", "seed", "fold", "trial", "exp", "rank"])
+@pytest.mark.parametrize(
+    "word",
+    ["run", "seed", "fold", "trial", "exp", "rank", "client", "ensemble", "layer", "blocks", "sub"],
+)
 @pytest.mark.parametrize("form", ["{}{}.pt", "{}_{}_100.pt", "best_{}{}.pt"])
 def test_one_checkpoint_each_of_several_runs_is_no_series(word: str, form: str) -> None:
     names = [form.format(word, n) for n in (1, 2, 10)]
@@ -94,6 +97,12 @@ def test_steps_with_a_word_of_one_checkpoint_each_are_no_series() -> None:
         ["model_v1.pt", "model_v2.pt"],
         ["net_version_1.pt", "net_version_2.pt"],
         ["mask_0.1.pt", "mask_0.5.pt"],
+        ["alpha_10.pt", "alpha_20.pt"],
+        ["net_noise25.pt", "net_noise50.pt"],
+        ["model_part0.pt", "model_part1.pt"],
+        ["net_s0_best.pt", "net_s42_best.pt"],
+        ["0/model/best.pt", "1/model/best.pt"],
+        ["model_fp16.pt", "model_fp32.pt"],
     ],
 )
 def test_numbers_that_may_be_those_of_runs_are_taken_for_steps_with_a_warning(
@@ -154,9 +163,28 @@ def test_plain_orders_take_no_warning(names: list[str]) -> None:
     assert warnings(names) == ()
 
 
+def test_a_loss_behind_the_epoch_is_no_update() -> None:
+    names = ["checkpoint_1_0_912345.pt", "checkpoint_2_0_712345.pt", "checkpoint_10_0_500000.pt"]
+
+    assert steps(sorted(names)) == dict(zip(names, (1, 2, 10), strict=True))
+    assert warnings(names)[0].startswith("the counts in the names contradict the order")
+
+
 def test_the_update_is_the_step_of_epoch_and_update() -> None:
     for names in (["checkpoint_1_400.pt"], ["checkpoint_1_400.pt", "checkpoint_2_800.pt"]):
         assert list(steps(names).values()) == [400, 800][: len(names)]
+
+
+def test_individuals_of_generations_are_runs() -> None:
+    files = [f"gen_{g}_ind_{i}.pt" for g in (1, 2, 3) for i in (0, 1)]
+    folders = [f"generation_{g}/genome_{i}.pt" for g in (1, 2, 3) for i in (0, 1)]
+
+    for names in (files, folders):
+        assert [list(rows.values()) for rows in table(names).values()] == [[1, 2, 3]] * 2
+
+
+def test_numbered_layers_in_folders_are_no_steps() -> None:
+    assert [len(rows) for rows in table([f"layer_{n}/sae.pt" for n in (0, 1)]).values()] == [1, 1]
 
 
 def test_letter_case_is_no_difference_within_a_series() -> None:

@@ -130,6 +130,22 @@ def test_a_broken_link_to_a_folder_is_not_followed(tmp_path: Path) -> None:
     assert [c.step for c in survey(tmp_path).checkpoints] == [1, 2, 10]
 
 
+def test_the_cache_of_the_hub_is_read_by_its_snapshots(tmp_path: Path) -> None:
+    cache = tmp_path / "models--org--net"
+    for folder in ("blobs", "snapshots/1a2b3c4", "snapshots/9f8e7d6"):
+        (cache / folder).mkdir(parents=True)
+    for number, revision in enumerate(("1a2b3c4", "9f8e7d6")):
+        blob = cache / "blobs" / (f"{number}" * 8)
+        torch.save(small(number), blob)
+        (cache / "snapshots" / revision / "model.bin").symlink_to(blob)
+
+    folder = "models--org--net/snapshots"
+    assert [series.name for series in aw.series_of(tmp_path)] == [
+        f"{folder}/1a2b3c4",
+        f"{folder}/9f8e7d6",
+    ]
+
+
 def test_the_file_is_kept_and_not_the_link_to_it(tmp_path: Path) -> None:
     folder = write_small_run(tmp_path, EPOCHS)
     (folder / "best.pt").symlink_to("epoch_10.pt")
@@ -260,6 +276,23 @@ def test_an_empty_folder_is_told_as_ever(tmp_path: Path) -> None:
 
     with pytest.raises(SourceError, match="no checkpoints found"):
         survey(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["net.{}.pyth", "ckpt_{}.t7", "net.{:04d}", "net_{}.mine"])
+def test_files_are_read_by_their_content_whatever_their_ending(tmp_path: Path, name: str) -> None:
+    for step in (1, 2, 10):
+        torch.save(small(step), tmp_path / name.format(step))
+    (tmp_path / "net_3.mine.tmp").write_bytes((tmp_path / name.format(1)).read_bytes())
+    (tmp_path / "notes.rst").write_text("what was tried")
+
+    assert [c.step for c in survey(tmp_path).checkpoints] == [1, 2, 10]
+
+
+def test_files_of_unknown_endings_are_not_opened_beside_checkpoints(tmp_path: Path) -> None:
+    for name in ("net_1.pt", "net_2.pt", "other_1.mine", "other_2.mine"):
+        torch.save(small(), tmp_path / name)
+
+    assert [c.step for c in survey(tmp_path).checkpoints] == [1, 2]
 
 
 def test_what_lies_in_hidden_folders_is_not_found(tmp_path: Path) -> None:

@@ -99,6 +99,22 @@ TABLES: dict[str, Rows] = {
         f"global_step/mp_rank_0{r}": {f"global_step{n}/mp_rank_0{r}.pt": n for n in (5, 10)}
         for r in (0, 1)
     },
+    "ranks in folders": {
+        f"iter/mp_rank_0{r}": {f"iter_{n:07d}/mp_rank_0{r}/model_optim_rng.pt": n for n in (5, 10)}
+        for r in (0, 1)
+    },
+    "policies of agents": {
+        f"checkpoint/policies/agent_{a}": {
+            f"checkpoint_{n:06d}/policies/agent_{a}/state.pt": n for n in (1, 2)}
+        for a in (0, 1)
+    },
+    "jobs of a sweep": {
+        f"{j}/checkpoints": {f"{j}/checkpoints/epoch={n}.ckpt": n for n in (0, 1)} for j in (0, 1)
+    },
+    "folders with dates": {
+        "Feb01_10-11-12_": {f"Feb01_10-11-12_/model_{n}.pt": n for n in (0, 50)},
+        "Jan02_10-11-12_": {f"Jan02_10-11-12_/model_{n}.pt": n for n in (0, 50, 100)},
+    },
     "seeds in names": {
         f"seed{s}": {f"seed{s}_epoch_{n}.pt": n for n in (1, 2)} for s in (0, 1)
     },
@@ -196,6 +212,18 @@ ONE_RUN: dict[str, dict[str, int]] = {
     "a network's name": {"resnet50_9.pt": 9, "resnet50_10.pt": 10},
     "fractions of epochs": {"epoch_0.5.pt": 0, "epoch_1.0.pt": 1, "epoch_1.5.pt": 2},
     "deep": {f"a/b/c/d/e/f/{n}.pt": n for n in (1, 2, 10)},
+    "before the start": {"step_-1.pt": -1, "step_0.pt": 0, "step_1.pt": 1},
+    "exponents with fractions": {"m_5000.pt": 5000, "m_1e+05.pt": 100_000, "m_1.1e+05.pt": 110_000},
+    "parts of seconds": {"2024-01-02T10-00-00.123456.pt": 0, "2024-01-02T11-00-00.5.pt": 1,
+                         "2024-01-03T09-00-00.25.pt": 2},
+    "releases": {"m-1.2.3.pt": 0, "m-1.2.10.pt": 1, "m-1.10.0.pt": 2},
+    "accuracy behind the epoch": {"m_3epoch_92.1.pt": 3, "m_7epoch_93.pt": 7,
+                                  "m_12epoch_91.5.pt": 12},
+    "ordinals": {"1st.pt": 1, "2nd.pt": 2, "3rd.pt": 3, "10th.pt": 10},
+    "hours and minutes": {"m_1h30m.pt": 5400, "m_2h00m.pt": 7200, "m_10h05m.pt": 36_300},
+    "hours and minutes where needed": {"m_30min.pt": 1800, "m_1h30m.pt": 5400, "m_2h.pt": 7200},
+    "epochs and batches in letters": {"m_e0_b0.pt": 0, "m_e0_b500.pt": 1, "m_e1_b0.pt": 2,
+                                      "m_e1_b500.pt": 3},
     "items of checkpoints": {f"{n}/state/model.pt": n for n in (1000, 2000)},
 }  # fmt: skip
 """Folders of one run, with its steps."""
@@ -340,6 +368,60 @@ def test_a_network_saved_once_beside_a_series_is_listed_and_noted(tmp_path: Path
     assert list(table(tmp_path)) == ["D", "epoch"]
     assert [c.step for c in opened.checkpoints] == [1, 2]
     assert any("single checkpoints left out beside epoch: D (1 check" in n for n in opened.notes)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        ".hydra/config.yaml",
+        "events.out.tfevents.1.host",
+        "hparams.yaml",
+        "progress.csv",
+        "cout.txt",
+    ],
+)
+def test_the_number_of_a_folder_that_is_a_run_is_no_step(tmp_path: Path, beside: str) -> None:
+    write(tmp_path, [f"{job}/model.pt" for job in (0, 1, 2)])
+    assert [len(rows) for rows in table(tmp_path).values()] == [3]
+
+    for job in (0, 1, 2):
+        (tmp_path / str(job) / beside).parent.mkdir(exist_ok=True)
+        (tmp_path / str(job) / beside).write_text("lr: 0.1")
+
+    assert list(table(tmp_path)) == ["0", "1", "2"]
+    with pytest.raises(SeveralSeriesError, match="3 single checkpoints, which are not one run"):
+        survey(tmp_path)
+
+
+def test_the_last_files_of_jobs_are_not_joined(tmp_path: Path) -> None:
+    write(tmp_path, [f"{j}/checkpoints/{n}.pt" for j in (0, 1) for n in ("step=1", "step=2")])
+    write(tmp_path, [f"{j}/checkpoints/last.pt" for j in (0, 1)])
+
+    assert list(table(tmp_path)) == ["0/checkpoints", "1/checkpoints"]
+
+
+def test_what_reinforcement_learning_keeps_beside_the_weights_is_no_series(tmp_path: Path) -> None:
+    write(tmp_path, ["rl_model_10.pt", "rl_model_20.pt"])
+    for step in (10, 20):
+        kept = {"observations": np.zeros((9, 4)), "next_observations": np.zeros((9, 4)),
+                "rewards": np.zeros(9), "timeouts": np.zeros(9)}  # fmt: skip
+        np.savez(tmp_path / f"rl_model_replay_buffer_{step}.npz", **kept)
+        scale = {"obs_rms.mean": np.zeros(4), "obs_rms.var": np.ones(4), "old_reward": np.ones(1)}
+        np.savez(tmp_path / f"rl_model_vecnormalize_{step}.npz", **scale)
+
+    assert list(table(tmp_path)) == ["rl_model"]
+    assert len(left_out(tmp_path)) == 4
+
+
+def test_a_series_of_best_ones_does_not_make_analyze_ask(tmp_path: Path) -> None:
+    write(tmp_path, [f"checkpoint_{n}.pt" for n in (5, 10)])
+    write(tmp_path, ["best_model_3_accuracy=0.93.pt", "best_model_7_accuracy=0.95.pt"])
+
+    opened = survey(tmp_path)
+
+    assert list(table(tmp_path)) == ["best_model", "checkpoint"]
+    assert [c.step for c in opened.checkpoints] == [5, 10]
+    assert any("series left out beside checkpoint: best_model (2 check" in n for n in opened.notes)
 
 
 # Damaged files

@@ -291,8 +291,11 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
             LFS_POINTER,
             "this is a Git LFS pointer, not the file itself; fetch it with: git lfs pull",
         ),
-        (b"<html>404</html>", "no reader recognises its content (formats known: "),
-        (b"\x80\x04}q\x00.", "no reader recognises its content (formats known: "),
+        (b"<html>404</html>", "no reader recognises its content, it is a page of HTML, such as"),
+        (
+            b"\x80\x04}q\x00.",
+            "no reader recognises its content, it is a pickle in which no weights",
+        ),
     ],
     ids=["empty", "pointer", "html", "plain pickle"],
 )

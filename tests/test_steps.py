@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import pickle
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from checkpoints import small, write_small_run
@@ -124,6 +126,42 @@ def test_a_constant_number_inside_a_folder_called_best_gives_way_to_names(tmp_pa
     opened = survey(tmp_path / "best_run")
 
     assert [c.step for c in opened.checkpoints] == [1, 2, 3]
+
+
+COUNTERS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "iter_num": lambda step: {"iter_num": step},
+    "global_steps": lambda step: {"global_steps": step},
+    "step": lambda step: {"step": torch.tensor(step)},
+    "meta.epoch": lambda step: {"meta": {"epoch": step, "config": "x"}},
+    "scheduler.last_epoch": lambda step: {"scheduler": {"last_epoch": step}},
+    "epoch": lambda step: {"Epoch": step},
+    "optimizer": lambda step: {
+        "optimizer": {"state": {0: {"step": torch.tensor(float(step))}}, "param_groups": []}
+    },
+}
+"""Counters of single programs, by the key that is told."""
+
+
+@pytest.mark.parametrize("key", COUNTERS)
+def test_other_counters_count_where_names_say_nothing(tmp_path: Path, key: str) -> None:
+    files = {"c.pt": 10, "a.pt": 20, "b.pt": 300}
+    inside = [COUNTERS[key](step) for step in files.values()]
+    saved(tmp_path / "plain", {name: step for name, step in files.items()}, inside)
+    names = {f"epoch_{n}.pt": n for n in (1, 2, 3)}
+    saved(tmp_path / "named", names, inside)
+
+    assert order(survey(tmp_path / "plain"), tmp_path / "plain") == files
+    assert origins(survey(tmp_path / "plain")) == {f"in file: {key}"}
+    assert order(survey(tmp_path / "named"), tmp_path / "named") == names
+    assert origins(survey(tmp_path / "named")) == {"in name: epoch"}
+
+
+def test_counters_in_plain_pickles_count_alike(tmp_path: Path) -> None:
+    for name, step in (("a", 30), ("b", 10)):
+        held = {"w": np.full((3, 4), step), "meta": {"iter": np.int64(step)}}
+        (tmp_path / f"{name}.pkl").write_bytes(pickle.dumps(held | {"v": np.ones((2, 2))}))
+
+    assert order(survey(tmp_path), tmp_path) == {"b.pkl": 10, "a.pkl": 30}
 
 
 def test_names_without_numbers_are_sorted_and_said_to_be(tmp_path: Path) -> None:

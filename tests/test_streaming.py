@@ -17,7 +17,7 @@ import accweight_core as aw
 from accweight_core.accumulate.block import MOST_STEPS, MOST_STEPS_DRAWN, walk_block
 from accweight_core.accumulate.cutting import Block, blocks_of
 from accweight_core.accumulate.streaming import STEPS, STRIP, Stream
-from accweight_core.accumulate.watching import Squares
+from accweight_core.accumulate.watching import Room, Squares
 from accweight_core.errors import FormatError
 from accweight_core.io import page_cache as storage
 from accweight_core.io.reading import OpenFiles
@@ -50,14 +50,27 @@ class Seen:
         self.steps.append(step)
         self.planes.append(plane.copy())
         if self.squares:
-            side, height, width = self.squares
-            found = [np.empty((-(-height // side), -(-width // side)), np.float32) for _ in "st"]
-            pool(plane.reshape(height, width), side, *found)
-            self.pools.append((found[0], found[1]))
+            side, height, width, counts, _ = self.squares
+            sums, tops = (np.empty_like(counts) for _ in "st")
+            pool(plane.reshape(height, width), side, sums, tops)
+            self.pools.append((sums / counts, tops))
 
-    def pooled(self, step: int, sums: np.ndarray, tops: np.ndarray) -> None:
+    def pooled(self, step: int, means: np.ndarray, tops: np.ndarray) -> None:
         self.steps.append(step)
-        self.pools.append((sums.copy(), tops.copy()))
+        self.pools.append((means.copy(), tops.copy()))
+
+
+def squares_of(side: int, height: int, width: int) -> Squares:
+    """Return the squares of a sheet without gaps."""
+    lengths = [np.bincount(np.arange(n) // side) for n in (height, width)]
+    return Squares(side, height, width, np.outer(*lengths).astype(np.float32))
+
+
+def in_a_room(squares: Squares, steps: int) -> Squares:
+    """Return the squares with a place in a larger array, filled with -1."""
+    rows, cols = squares.counts.shape
+    memory = np.full((2, steps, rows + 2, cols + 3), -1, np.float32)
+    return squares._replace(room=Room.of(*memory[:, :, 1 : rows + 1, 2 : cols + 2]))
 
 
 @pytest.fixture
@@ -113,7 +126,8 @@ def test_squares_are_pooled_to_the_bits_of_the_whole_sheet(
     stored: Stored, outcomes: list[bool], side: int, height: int, width: int
 ) -> None:
     run = run_of(stored, oracle.series((height, width), steps=STEPS + 3))
-    seen = Seen(Squares(side, height, width)), Seen(Squares(side, height, width))
+    squares = squares_of(side, height, width)
+    seen = Seen(squares), Seen(squares)
 
     streamed, stepwise = both(run, Block(0, height * width), seen)
 
@@ -124,12 +138,36 @@ def test_squares_are_pooled_to_the_bits_of_the_whole_sheet(
         assert_array_equal(found[0], expected[0])
         assert_array_equal(found[1], expected[1])
     total = oracle.cumulative(oracle.series((height, width), steps=STEPS + 3))
-    np.testing.assert_allclose(seen[0].pools[-1][0].sum(), total.sum(), rtol=1e-5)
+    weighed = seen[0].pools[-1][0] * squares.counts
+    np.testing.assert_allclose(weighed.sum(), total.sum(), rtol=1e-5)
     np.testing.assert_allclose(seen[0].pools[-1][1].max(), total.max(), rtol=1e-6)
     assert all(outcomes)
 
 
-@pytest.mark.parametrize("squares", [None, Squares(4, 60, 700)])
+@pytest.mark.parametrize("steps", [5, MANY])
+@pytest.mark.parametrize(("side", "height", "width"), [(2, 40, 1000), (8, 333, 129)])
+def test_squares_are_found_in_their_room_at_every_step_and_nothing_beside_it(
+    stored: Stored, steps: int, side: int, height: int, width: int
+) -> None:
+    run = run_of(stored, oracle.series((height, width), steps=steps))
+    squares = squares_of(side, height, width)
+    seen = Seen(in_a_room(squares, steps)), Seen(squares)
+
+    both(run, Block(0, height * width), seen)
+
+    assert seen[0].squares
+    room = seen[0].squares.room
+    assert room is not None
+    assert_array_equal(room.means, [means for means, _ in seen[1].pools])
+    assert_array_equal(room.tops, [tops for _, tops in seen[1].pools])
+    assert (room.memory == -1).sum() == room.memory.size - room.means.size - room.tops.size
+
+
+def test_views_of_different_arrays_are_no_room() -> None:
+    assert Room.of(np.ones((2, 3, 4), np.float32)[:, :2], np.ones((2, 3, 4), np.float32)) is None
+
+
+@pytest.mark.parametrize("squares", [None, squares_of(4, 60, 700)])
 def test_more_checkpoints_than_are_streamed_at_once_change_no_bit(
     stored: Stored, outcomes: list[bool], squares: Squares | None
 ) -> None:
@@ -149,7 +187,7 @@ def test_more_checkpoints_than_are_streamed_at_once_change_no_bit(
 
 @pytest.mark.parametrize("odd", [math.nan, -math.inf, 1e30], ids=str)
 @pytest.mark.parametrize("step", [0, 1, MOST_STEPS_DRAWN + 2])
-@pytest.mark.parametrize("squares", [None, Squares(2, 50, 700)])
+@pytest.mark.parametrize("squares", [None, squares_of(2, 50, 700)])
 def test_an_odd_weight_at_any_step_is_walked_with_the_same_bits_and_shown_once(
     stored: Stored, outcomes: list[bool], odd: float, step: int, squares: Squares | None
 ) -> None:

@@ -206,15 +206,17 @@ def test_pictures_are_halved_to_the_bits_of_the_compiled_loop(
     counts = counted(chance, shape)
     mean = np.where(counts > 0, chance.random((3, *shape), np.float32), np.float32(np.nan))
     halved = halved_counts(counts)
-    found = [[np.empty((3, *halved.shape), np.float32) for _ in range(2)] for _ in range(2)]
+    found = [[np.empty((3, *halved.shape), np.float32) for _ in range(2)] for _ in range(3)]
 
-    for step in range(3):
-        half, top = (picture[step] for picture in found[0])
-        pooling.halve(mean[step], mean[step] * 2, counts, half, top, halved)
-    array_pooling.halve(mean, mean * 2, counts, *found[1], halved)
+    for pictures, alike in zip(found, ((0, 0), array_pooling.alike(counts)), strict=False):
+        for step in range(3):
+            half, top = (picture[step] for picture in pictures)
+            pooling.halve(mean[step], mean[step] * 2, counts, half, top, halved, alike)
+    array_pooling.halve(mean, mean * 2, counts, *found[2], halved)
 
-    assert_array_equal(found[0][0], found[1][0])
-    assert_array_equal(found[0][1], found[1][1])
+    for pictures in found[:2]:
+        assert_array_equal(pictures[0], found[2][0])
+        assert_array_equal(pictures[1], found[2][1])
 
 
 def _checkpoints(dtype: torch.dtype) -> list[dict[str, torch.Tensor]]:

@@ -25,7 +25,8 @@ from torch import nn
 from accweight_adapters.torch.reader import TorchReader
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import FormatError, UnsupportedDtypeError
-from accweight_core.schema import Description, Extent, HiddenValues, StoredTensor
+from accweight_core.naming import layers_of
+from accweight_core.schema import Axis, Description, Extent, HiddenValues, Kind, StoredTensor
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 READER = TorchReader()
@@ -499,6 +500,20 @@ def odd_tensors() -> dict[str, tuple[torch.Tensor, str]]:
             "conjugate": (torch.ones(2, dtype=torch.complex64).conj(), "conjugation"),
             "half": (torch.ones(2, dtype=torch.complex32), "complex32"),
         }
+
+
+def test_a_list_of_parameters_has_layers_with_their_biases(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Linear(16, 8), nn.Linear(8, 3))
+    torch.save(list(model.parameters()), tmp_path / "list.pt")
+
+    layers = layers_of(TorchReader().describe(tmp_path / "list.pt").tensors)
+
+    assert [(layer.kind, [p.name for p in layer.parameters]) for layer in layers] == [
+        (Kind.CONV, ["0", "1"]),
+        (Kind.LINEAR, ["2", "3"]),
+        (Kind.LINEAR, ["4", "5"]),
+    ]
+    assert [layer.parameters[0].axes for layer in layers[1:]] == [(Axis.OUTPUT, Axis.INPUT)] * 2
 
 
 @pytest.mark.parametrize("kind", odd_tensors())

@@ -538,3 +538,18 @@ def test_the_command_and_its_help_import_nothing_heavy() -> None:
     command = "import accweight_viewer.command"
 
     assert loaded_by(command, running(["view", "--help"]), among=HEAVY) == ["", ""]
+
+
+@needs_screen
+def test_samples_that_cannot_be_read_are_one_line_of_an_error(
+    view_here: View, analysis: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data.npz").write_text("no archive")
+
+    missing = view_here(analysis, "--data", tmp_path / "none.npz", "--screenshot", "a.png")
+    damaged = view_here(analysis, "--data", tmp_path / "data.npz", "--screenshot", "a.png")
+
+    for answer, told in ((missing, "there is no such file"), (damaged, "not an .npz of NumPy")):
+        assert answer.returncode == 1
+        assert told in answer.stderr
+        assert len(answer.stderr.splitlines()) == 1

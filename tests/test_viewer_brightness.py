@@ -45,7 +45,8 @@ def test_sparse_movement_is_pooled_by_its_maximum_and_that_is_said(sparse: Path)
     assert planes == ["max", "mean"]
     np.testing.assert_array_equal(auto, largest)
     assert auto[mean > 0].mean() > 5 * mean[mean > 0].mean()
-    assert "each texel the max of" in plate_description(embed, level, planes[0], "step 2").detail
+    told = plate_description(run, embed, level, planes[0], "step 2")
+    assert "each texel the max of" in told.detail
 
 
 def test_every_weight_is_shown_itself_whatever_pools_others(sparse: Path) -> None:

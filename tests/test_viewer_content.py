@@ -35,6 +35,7 @@ from accweight_viewer.model.content import (
 )
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.plates import Plate, PlateSource
 from accweight_viewer.model.residency import (
     BATCH,
     CELL_BYTES,
@@ -42,7 +43,7 @@ from accweight_viewer.model.residency import (
     Grid,
     TileRequest,
 )
-from accweight_viewer.model.runs import Plate, PlateSource, ShownRun
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.texture_tiles import (
     TILE,
     TextureTile,

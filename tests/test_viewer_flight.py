@@ -494,6 +494,24 @@ def test_home_shows_all_and_no_plate_hides_more_than_a_quarter_of_another(
     assert np.ptp(at, axis=0).max() > 0.6
 
 
+@pytest.mark.parametrize("aspect", [1.0, 1.35, 2.0])
+@pytest.mark.parametrize("count", [12, 20])
+def test_many_equal_layers_are_no_thin_band(count: int, aspect: float) -> None:
+    shapes = {f"l{i}.weight": (256, 256) for i in range(count)}
+    shares = []
+
+    for how in ("line", "auto"):
+        places, flight = places_of(shapes, how), Flight()
+        flight.aspect = aspect
+        flight.home(places, at_once=True)
+        corners = flight.camera.project(places.box(), aspect, 1.0)[:, :2].reshape(4, count, 2)
+        shares.append(float(np.ptp(corners, axis=0).prod(axis=1).sum()) / aspect)
+        hidden = hidden_shares(np.array(flight.camera.pose.position), places)
+        assert hidden.max() <= 0.25
+
+    assert shares[1] > 1.3 * shares[0], "plates fill more of the window"
+
+
 def test_a_layer_is_seen_from_the_front_until_one_goes_back() -> None:
     places, flight = places_of(NETWORK, "line"), Flight()
     flight.aspect = ASPECT

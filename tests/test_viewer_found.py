@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
-from probe_results import HOSTILE, LAYERS, POINTS, store_numbers, stored_results
-from viewer_helpers import session_of
+from probe_results import HOSTILE, LAYERS, POINTS, field, store_numbers, stored_results
+from torch import nn
+from viewer_helpers import session_of, stored
 
 import accweight_core as aw
 from accweight_core.cli.app import application
 from accweight_core.errors import UnknownNameError
+from accweight_core.store.probe_store import ProbeDocument, ProbeStore
 from accweight_viewer.model.chart import Chart
+from accweight_viewer.model.given_samples import GivenSamples
 from accweight_viewer.model.scatter import Scatter, inside
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import Settings
@@ -55,7 +60,7 @@ def test_a_number_that_no_probe_found_says_which_there_are(analysed: Path) -> No
 
 
 def test_numbers_of_layers_are_metrics_of_table_and_curves(session: Session) -> None:
-    session.change(first_metric=DEAD, curve_metric=DEAD)
+    session.change(columns=(DEAD,), curve_metric=DEAD)
 
     values = {row.layer: row.values[0] for row in session.rows()}
     assert values[LAYERS[0]] == pytest.approx(0.3)
@@ -65,12 +70,24 @@ def test_numbers_of_layers_are_metrics_of_table_and_curves(session: Session) -> 
     assert Chart(session).scale.high > 0.7
 
 
-def test_a_metric_of_a_probe_is_not_kept_for_other_runs() -> None:
-    settings = Settings(first_metric=DEAD, plate_values="everything.values", speed=7.0)
+def test_what_curves_and_plates_show_of_a_probe_is_not_kept_for_other_runs() -> None:
+    settings = Settings(curve_metric=DEAD, plate_values="everything.values", speed=7.0)
 
     again = Settings.from_json(settings.to_json())
 
-    assert (again.first_metric, again.plate_values, again.speed) == ("relative", "movement", 7.0)
+    assert (again.curve_metric, again.plate_values, again.speed) == ("mean", "movement", 7.0)
+
+
+def test_columns_of_probes_are_kept_and_shown_where_there_are_any(
+    session: Session, tmp_path: Path
+) -> None:
+    kept = Settings.from_json(Settings(columns=(DEAD, "max")).to_json())
+    session.settings = kept
+    other = session_of(stored(tmp_path, "other"), columns=kept.columns)
+
+    assert (session.columns, other.columns) == ([DEAD, "max"], ["max"])
+    other.change(columns=(DEAD,))
+    assert other.columns == ["relative"], "a table without numbers has nothing to sort by"
 
 
 def test_numbers_of_the_network_are_measures_of_the_time_line(tmp_path: Path) -> None:
@@ -120,6 +137,34 @@ def test_a_plate_of_other_units_is_blank(session: Session) -> None:
     first = session.sources[0].plates[0]  # five rows, of which the probe knows three units
 
     assert not first.ready
+
+
+def test_rows_of_all_gates_have_the_values_of_their_units(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.LSTM(3, 4, bidirectional=True)
+    states = [{n: v * (1 + k) for n, v in module.state_dict().items()} for k in range(2)]
+    run = aw.open_run({k: {f"lstm.{n}": v for n, v in own.items()} for k, own in enumerate(states)})
+    path = tmp_path / "run.accw"
+    aw.analyze(run, path, roles=["weight", "bias"])
+    shape = (0, 1, 8)
+    document = ProbeDocument("own", 1, {}, (0, 1), (field("values", "step layer unit", shape),),
+                             labels={"layer": ("lstm",)})  # fmt: skip
+    store = ProbeStore.begun(path, "0123456789ab", document)
+    for step in (0, 1):
+        store.write_step(step, {"values": 1.0 + np.arange(8.0)[None]})
+    session = session_of(path)
+    session.change(plate_values="own.values")
+
+    found = {plate.name: plate for plate in session.sources[0].plates}
+
+    assert all(plate.ready for plate in found.values())
+    for name, first in (("lstm.weight_hh_l0", 1), ("lstm.weight_ih_l0_reverse", 5)):
+        texels = session.sources[0].texels(
+            found[name], 0, "mean", slice(0, 1), slice(None), slice(None)
+        )
+        known = texels[0][np.isfinite(texels[0])]
+        np.testing.assert_allclose(np.unique(known), np.arange(first, first + 4) / 8, rtol=1e-6)
+        assert len(known) == found[name].parameter.elements
 
 
 def test_values_that_are_not_stored_leave_the_movement(session: Session) -> None:
@@ -219,8 +264,9 @@ def test_a_line_around_points_chooses_them_and_says_their_classes(session: Sessi
     assert scatter.text_of(2) == "c, sample 102"
     assert scatter.nearest(places[5, 0], places[5, 1], 0.01) == 5
     assert scatter.nearest(5, 5, 0.01) is None
-    assert scatter.samples is not None
-    assert scatter.samples[1, 0, 0, 0] == 64
+    kept = scatter.pictures_of([1])
+    assert kept is not None
+    assert kept[0, 0, 0, 0] == 64
 
 
 def test_inside_is_what_a_line_that_bends_goes_around() -> None:
@@ -228,3 +274,74 @@ def test_inside_is_what_a_line_that_bends_goes_around() -> None:
     points = np.array([[1, 1], [2, 3], [3, 1], [5, 1], [np.nan, 1]], float)
 
     assert inside(points, corners).tolist() == [True, False, True, False, False]
+
+
+# ---------------------------------------------------------------- samples that the user gives
+
+
+def samples_file(folder: Path, *, count: int = 200, moved: int = 0) -> Path:
+    """Write samples: number n has all pixels n, and the class that point n - 100 has."""
+    x = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 1, 40, 40))
+    np.savez(folder / "data.npz", x=x, y=(np.arange(count) - 100 + moved) % 3)
+    return folder / "data.npz"
+
+
+def test_points_lead_to_the_samples_that_the_user_gives(session: Session, tmp_path: Path) -> None:
+    scatter = Scatter(session)
+    session.given = GivenSamples.read(samples_file(tmp_path))
+
+    pictures = scatter.pictures_of([0, 5])
+
+    assert pictures is not None
+    assert pictures.shape == (2, 40, 40, 1), "larger than a probe keeps them"
+    assert pictures[:, 0, 0, 0].tolist() == [100, 105], "rows of the result are 100 and on"
+    assert scatter.obstacle == ""
+
+
+def test_ratings_are_shown_over_given_samples_if_none_were_kept(tmp_path: Path) -> None:
+    path = stored_results(tmp_path / "run.accw")
+    for kept in path.glob("probes/*/sample-pictures"):
+        shutil.rmtree(kept)
+    session = session_of(path)
+    sheet = Sheet(session)
+    without = sheet._samples(sheet.choices[0])
+    x = np.zeros((200, 1, 8, 8), np.uint8)
+    np.savez(tmp_path / "small.npz", x=x, y=(np.arange(200) - 100) % 3)
+
+    session.given = GivenSamples.read(tmp_path / "small.npz")
+    found = sheet._samples(sheet.choices[0])
+
+    assert without is None
+    assert found is not None
+    assert found.shape == (POINTS, 8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [({"count": 50}, "data.npz has 50 samples"), ({"moved": 1}, "data.npz has other classes")],
+)
+def test_other_samples_are_not_taken_for_those_of_a_result(
+    session: Session, tmp_path: Path, options: dict[str, int], told: str
+) -> None:
+    scatter = Scatter(session)
+    session.given = GivenSamples.read(samples_file(tmp_path, **options))
+
+    kept = scatter.pictures_of([1])
+
+    assert scatter.obstacle.startswith(told)
+    assert kept is not None
+    assert kept[0, 0, 0, 0] == 64, "what the probe has kept"
+
+
+def test_images_of_a_folder_are_samples_of_any_size(session: Session, tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    for number in range(120):
+        shade = np.full((30 + number % 3, 50, 3), number, np.uint8)
+        pillow.fromarray(shade).save(tmp_path / f"{number}.png")
+
+    session.given = GivenSamples.read(tmp_path)
+    pictures = Scatter(session).pictures_of([3])
+
+    assert pictures is not None
+    assert pictures.shape == (1, 64, 64, 3)
+    assert pictures[0, 0, 0].tolist() == [103, 103, 103]

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from probe_networks import Classifier, Plain, digits, trained, write_states
 from probe_results import HOSTILE, stored_results
 from viewer_helpers import stored
-from window_driver import OpenWindow, pixels, rgb, settle
+from window_driver import OpenWindow, colour_at, move_mouse, pixels, rgb, settle
+
+import accweight_core as aw
 
 pytest.importorskip("pyqtgraph")
 from pyqtgraph.Qt import QtCore, QtGui, QtTest, QtWidgets
@@ -22,6 +25,7 @@ pytestmark = pytest.mark.gl
 
 LEFT = QtCore.Qt.MouseButton.LeftButton
 NO_KEY = QtCore.Qt.KeyboardModifier.NoModifier
+COLS = range(4)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +35,7 @@ def analysed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def panes_of(window: MainWindow) -> tuple[ScatterPane, SheetPane]:
-    scatter, sheet = window.found.panes
+    scatter, sheet, _ = window.found.panes
     assert isinstance(scatter, ScatterPane)
     assert isinstance(sheet, SheetPane)
     return scatter, sheet
@@ -55,7 +59,11 @@ def test_panes_are_there_only_for_what_is_stored(
     with_results = opened(analysed)
     without = opened(stored(tmp_path))
 
-    assert [pane.isVisibleTo(with_results) for pane in with_results.found.panes] == [True, True]
+    assert [pane.isVisibleTo(with_results) for pane in with_results.found.panes] == [
+        True,
+        True,
+        False,
+    ]
     assert not without.found.isVisibleTo(without)
     assert with_results.controls.plate_values.isVisibleTo(with_results)
     assert not without.controls.plate_values.isVisibleTo(without)
@@ -102,6 +110,30 @@ def test_a_line_around_points_shows_their_samples(analysed: Path, opened: OpenWi
     assert pane.scatter.chosen_points.tolist() == []
 
 
+def test_given_samples_are_seen_beside_the_points_that_are_chosen(
+    opened: OpenWindow, tmp_path: Path
+) -> None:
+    path = stored_results(tmp_path / "run.accw")
+    x = np.zeros((112, 1, 32, 32), np.uint8)
+    x[101] = 251  # point 1
+    np.savez(tmp_path / "data.npz", x=x, y=(np.arange(112) - 100) % 3)
+    window = opened(path, data=tmp_path / "data.npz")
+    pane, _ = panes_of(window)
+    pane.scatter.choose(pane.scatter.choices[-1])
+    pane.renew()
+    settle(window)
+    before = pixels(pane.instances.grab().toImage())
+
+    at = pane.view.pixels_of(pane.scatter.places())[1]
+    move_mouse(pane.view, QtCore.QPoint(*map(int, at)))
+    settle(window)
+
+    after = pixels(pane.instances.grab().toImage())
+    assert pane.scatter.pointed_at == 1
+    assert not (before == 251).all(axis=2).any()
+    assert (after == 251).all(axis=2).sum() > 900, "its picture"
+
+
 def test_points_have_the_colours_of_their_classes(analysed: Path, opened: OpenWindow) -> None:
     window = opened(analysed)
     pane, _ = panes_of(window)
@@ -121,6 +153,7 @@ def test_points_have_the_colours_of_their_classes(analysed: Path, opened: OpenWi
 
 def test_plates_show_what_units_do(analysed: Path, opened: OpenWindow) -> None:
     window = opened(analysed, chosen={"colour_map": "viridis"})
+    window.histogram.leave_out()  # it makes room for the scene
     settle(window)
     before = pixels(window.scenes[0].grabFramebuffer())
 
@@ -131,8 +164,32 @@ def test_plates_show_what_units_do(analysed: Path, opened: OpenWindow) -> None:
 
     assert window.session.settings.plate_values == "everything.values"
     assert (pixels(window.scenes[0].grabFramebuffer()) != before).any()
-    assert "everything.values" in window.legend.caption
+    assert "everything: what values is" in window.legend.caption
     assert "\x1b" not in pane_text(window)
+
+
+def test_plates_show_activation_saliency_and_gradient(tmp_path: Path, opened: OpenWindow) -> None:
+    module, data = Classifier(), digits(24)
+    states = trained(module, *data, epochs=1)
+    run, path = aw.open_run(write_states(tmp_path / "run", states)), tmp_path / "run.accw"
+    asked = ["activations", "unit_saliency:points=12"]
+    aw.probe(run, Plain(module), data, asked, out=path)
+    window = opened(path, chosen={"colour_map": "viridis"})
+    box = window.controls.plate_values
+    assert window.histogram.isVisibleTo(window)
+
+    seen = []
+    for at in range(box.count()):
+        box.setCurrentIndex(at)
+        box.activated.emit(at)
+        settle(window)
+        seen.append(pixels(window.scenes[0].grabFramebuffer()).tobytes())
+
+    texts = [box.itemText(at) for at in range(box.count())]
+    assert texts == ["movement", "activations", "saliency", "gradient"]
+    assert len(set(seen[1:])) == 3
+    assert window.legend.caption.startswith("unit_saliency gradient: mean norm of the gradient")
+    assert not window.histogram.isVisibleTo(window)  # which is of movement
 
 
 def pane_text(window: MainWindow) -> str:
@@ -140,3 +197,75 @@ def pane_text(window: MainWindow) -> str:
     texts = [box.itemText(at) for box in boxes for at in range(box.count())]
     assert any("onerror" in text for text in texts), HOSTILE
     return "".join(texts)
+
+
+def test_flat_pictures_and_the_readout_show_what_units_do(
+    analysed: Path, opened: OpenWindow
+) -> None:
+    window = opened(analysed, chosen={"colour_map": "viridis", "scope": "global"})
+    session, flat, readout = window.session, window.windows[0], window.readout
+    session.select_layer("out")
+    settle(window)
+    box = window.controls.plate_values
+    box.setFocus()
+    QtTest.QTest.keyClick(box, QtCore.Qt.Key.Key_Down)
+    session.move_to_step(10)
+    settle(window)
+    seen = pixels(flat.view.grab().toImage())
+    rows = [
+        {
+            colour_at(seen, place.x(), place.y())
+            for place in map(flat.view.position_of, [r] * 4, COLS)
+        }
+        for r in range(5)
+    ]
+    place = flat.view.position_of(3, 2).toPoint()
+    QtTest.QTest.mouseClick(flat.view, LEFT, NO_KEY, place)
+    settle(window)
+
+    # unit u of layer 2 has 2 + u / 10, times 2 at the second step; the largest of all is 7.2
+    scale = session.scale_of(signed=False)
+    for unit, colours in enumerate(rows):
+        entry = int(scale.entries(np.float32((2 + unit / 10) * 2 / 7.2)))
+        assert colours == {tuple(scale.colours[entry].tolist())}
+    assert (flat.bar.scale.colours == scale.colours).all()
+    assert "what values is" in flat.bar.caption
+    assert flat.footer.value.text() == "unit 3: everything 4.6"
+    assert readout.unit.isVisibleTo(window)
+    assert readout.unit.caption.text() == "everything of unit 3"
+    assert readout.unit.value.text() == "4.6"
+    assert "63.9 % of the network's largest" in readout.unit.note.text()
+    np.testing.assert_allclose(readout.unit.curve.values, [2.3, 4.6, 6.9], rtol=1e-6)
+    assert not window.histogram.isVisibleTo(window), "it is of movement"
+
+
+def test_movement_is_back_in_the_flat_pictures_when_it_is_chosen(
+    analysed: Path, opened: OpenWindow
+) -> None:
+    window = opened(analysed)
+    session, flat = window.session, window.windows[0]
+    session.select_layer("out")
+    session.select_texel(flat._pick(3, 2))
+    settle(window)
+    before = pixels(flat.view.grab().toImage())
+
+    session.change(plate_values="everything.values")
+    settle(window)
+    between = pixels(flat.view.grab().toImage())
+    session.change(plate_values="movement")
+    settle(window)
+
+    assert (between != before).any()
+    assert (pixels(flat.view.grab().toImage()) == before).all()
+    assert not window.readout.unit.isVisibleTo(window)
+    assert window.histogram.isVisibleTo(window)
+    assert flat.footer.value.text().startswith("moved")
+
+
+def test_a_flat_picture_of_what_no_probe_knows_says_so(analysed: Path, opened: OpenWindow) -> None:
+    window = opened(analysed, chosen={"plate_values": "everything.values"})
+
+    window.session.select_layer("conv")
+    settle(window)
+
+    assert window.windows[0].message == "everything: nothing of this layer"

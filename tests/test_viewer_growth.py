@@ -78,7 +78,7 @@ def analyzing(folder: Path, out: Path) -> subprocess.Popen[str]:
 
 def watch(window: MainWindow, until: Callable[[], bool], look: Callable[[], Any]) -> None:
     """Let the window live until something has happened, and look at every frame."""
-    window._growth.setInterval(30)
+    window.growth.timer.setInterval(30)
     stop = time.monotonic() + 60
     while not until():
         window.process()
@@ -190,7 +190,7 @@ def test_a_frame_right_after_a_plate_has_become_ready_is_right(
     path = stopped(run_of(tmp_path / "run", walk(4)), tmp_path / "run.accw", 2)
     window = opened(path, chosen={"labels": False, "scope": "global"})
     go_to(window, "two")
-    window._growth.stop()
+    window.growth.timer.stop()
     before = window.session.runs[0].largest
     aw.analyze(aw.open_run(tmp_path / "run"), path)
 
@@ -234,7 +234,7 @@ def test_who_looks_at_the_last_step_goes_on_looking_at_the_last_step(
     assert wrong_texels(window, plate_called(window, "three.weight")) == []
     assert window.timeline.step_label.text() == "step 5"
     assert window.timeline.plot.image.x_at(1) < before, "there are more steps to share the room"
-    session.change(first_metric="max")
+    session.change(columns=("max",))
     value = aw.open_analysis(growing).table().query("step == 5 and layer == 'three'")["max"]
     assert session.rows()[2].values[0] == pytest.approx(float(value.iloc[0]))
 
@@ -303,8 +303,8 @@ def test_a_frame_right_after_steps_were_added_is_empty_not_black(
     train_on(growing, 4)
 
     window.session.refresh()
-    window._clock.stop()
-    window._growth.stop()
+    window.clock.timer.stop()
+    window.growth.timer.stop()
     QtWidgets.QApplication.processEvents()
 
     assert frames, "Qt has drawn before the tick that lays out what has changed"
@@ -364,7 +364,7 @@ def test_an_analysis_that_is_taken_away_stays_on_the_screen(
     before, plate = picture(scene), plate_called(window, "one.weight")
 
     path.rename(tmp_path / "moved.accw")
-    window._growth.setInterval(20)
+    window.growth.timer.setInterval(20)
     qtbot.wait(150)
     move_mouse(scene, middle_of(scene, plate, 4, 4))
     window.session.move_to(0)

@@ -27,7 +27,7 @@ from window_driver import (
 )
 
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.runs import Plate
+from accweight_viewer.model.plates import Plate
 from accweight_viewer.panes.layer_model import Column
 from accweight_viewer.scene.view import SceneView
 from accweight_viewer.window import MainWindow
@@ -77,8 +77,8 @@ def brightest(scene: SceneView, seen: Pixels, plate: Plate) -> tuple[int, int]:
     free = []
     for row, col in np.ndindex(rows, cols):
         at = scene.point_of(Pick(0, plate, row, col))
-        hit = scene.pick_at(at.x(), at.y())
-        if hit is not None and hit.plate == plate:
+        around = [scene.pick_at(at.x() + away, at.y()) for away in (-3, 0, 3)]  # beside edges too
+        if all(hit is not None and hit.plate == plate for hit in around):
             free.append((max(texel_colour(scene, seen, plate, row, col)), (row, col)))
     return max(free)[1]
 

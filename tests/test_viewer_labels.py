@@ -24,15 +24,9 @@ from viewer_plates import (
 from accweight_viewer.model.arrangement import Arrangement, arrange
 from accweight_viewer.model.camera import Camera, Pose, framing
 from accweight_viewer.model.flight import Flight
+from accweight_viewer.model.label_places import PlacedLabels, placed
 from accweight_viewer.model.label_room import lie_across
-from accweight_viewer.model.labels import (
-    FEW,
-    Label,
-    PlacedLabels,
-    Tone,
-    labels_of,
-    placed,
-)
+from accweight_viewer.model.labels import FEW, Label, Tone, labels_of
 
 SIZE = 60.0, 14.0
 
@@ -74,7 +68,7 @@ def test_plates_are_named_where_a_layer_has_several() -> None:
     labels, _ = scene({"fc.weight": (40, 72), "fc.bias": (40,), "t": ()})
 
     found = [c.text for c in labels if not c.gives_way]
-    assert found == ["linear 40x72 + 40", "fc", "weight", "bias", "other scalar", "t"]
+    assert found == ["linear 2 parameters", "fc", "weight", "bias", "other scalar", "t"]
 
 
 def test_layers_of_a_line_are_numbered_between_input_and_output() -> None:
@@ -240,6 +234,15 @@ def test_the_selected_layer_is_named_before_all_others() -> None:
 
     assert found[0] == "l3"
     assert "linear 4x4" in found[1]
+
+
+def test_the_name_of_a_layer_stands_above_its_tallest_plate() -> None:
+    labels, places = scene({"fc.a": (8, 256), "fc.b": (256, 8)})
+
+    (name,) = (label for label in labels if label.names)
+
+    assert name.anchor[1] == places.corners[:, 1].max()
+    assert name.anchor[0] == places.corners[0, 0]
 
 
 def test_the_selected_layer_is_named_even_where_it_is_small() -> None:

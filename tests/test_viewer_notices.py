@@ -12,7 +12,7 @@ from viewer_helpers import session_of, stored, walks
 from window_driver import OpenWindow, settle
 
 import accweight_core as aw
-from accweight_viewer.model.arrangement import folded_rows
+from accweight_viewer.model.folding import folded_rows
 from accweight_viewer.model.notices import notices
 from accweight_viewer.model.plate_choice import PlateChoices
 from accweight_viewer.model.session import Session

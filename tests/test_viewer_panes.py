@@ -88,11 +88,11 @@ def test_the_clock_runs_until_every_pane_has_nothing_more_to_come(
     qtbot: Any, opened: OpenWindow, analysis: Path
 ) -> None:
     window = opened(analysis)
-    qtbot.waitUntil(lambda: not window._clock.isActive())
+    qtbot.waitUntil(lambda: not window.clock.timer.isActive())
 
     pane = put_up(window, NewPane(ticks=5))
-    window._wake()
-    qtbot.waitUntil(lambda: not window._clock.isActive())
+    window.clock.wake()
+    qtbot.waitUntil(lambda: not window.clock.timer.isActive())
 
     assert pane.settled
 

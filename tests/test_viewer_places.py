@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -16,10 +17,10 @@ from accweight_viewer.model.arrangement import (
     SMALLEST,
     TRUE_LARGEST,
     arrange,
-    folded_rows,
-    merged_names,
 )
-from accweight_viewer.model.runs import ShownLayer
+from accweight_viewer.model.folding import folded_rows, merged_names
+from accweight_viewer.model.ground import ground_ends, ground_lines, ground_marks, ground_segments
+from accweight_viewer.model.plates import ShownLayer
 
 LAYERS = st.lists(
     st.tuples(
@@ -150,6 +151,43 @@ def test_rows_stand_at_equal_distances() -> None:
     assert gaps[0] < -places.sizes[:, 0].min()
 
 
+@pytest.mark.parametrize(("count", "lines"), [(2, 1), (8, 1), (9, 2), (12, 2), (20, 3), (24, 3)])
+def test_a_long_line_is_cut_into_shelves_that_are_read_like_lines_of_text(
+    count: int, lines: int
+) -> None:
+    layers = shown({f"l{i}.weight": (30 + 9 * i, 40) for i in range(count)})
+
+    places = arrange(layers)
+
+    floors, at = np.unique(places.spots[:, 1], return_inverse=True)
+    assert len(floors) == lines
+    assert (np.diff(at) <= 0).all(), "the first layers are on the highest shelf"
+    assert floors[0] == 0
+    tops = [places.corners[places.rows == row, 1].max() for row in range(count)]
+    for row, top in enumerate(tops):
+        above = floors[floors > places.spots[row, 1] + 1e-9]
+        assert top < min(above, default=math.inf), "a shelf is above what stands on the next"
+    assert np.ptp(np.bincount(at)) <= 1, "as many on each"
+    assert not arrange(layers, "line").has_shelves
+
+
+@pytest.mark.parametrize("count", [9, 12, 24])
+def test_the_line_on_the_ground_goes_on_along_every_shelf(count: int) -> None:
+    places = arrange(shown({f"l{i}.weight": (30, 40) for i in range(count)}))
+    marks, lines = ground_marks(places), ground_lines(places)
+
+    assert len(lines) == len(np.unique(places.spots[:, 1]))
+    np.testing.assert_allclose(marks[:, 1:], places.spots[:, 1:])
+    np.testing.assert_array_equal(ground_ends(places), [lines[0, 0], lines[-1, 1]])
+    right = [
+        (places.corners[places.rows == row, 0] + places.sizes[places.rows == row, 0]).max()
+        for row in range(count)
+    ]
+    assert (marks[:, 0] > right).all(), "it is beside the plates"
+    segments = ground_segments(places)
+    assert len(segments) == len(lines) + 2 + count, "an arrow at the end, and a tick for each"
+
+
 def test_few_layers_stand_in_a_line_and_many_are_folded() -> None:
     few, many = places_of(blocks(4)), places_of(blocks(20))
 
@@ -273,7 +311,8 @@ def test_plates_of_a_row_never_cover_each_other(
                 top[one], top[other]
             ) < max(bottom[one], bottom[other])
     for row in np.unique(places.rows):
-        assert bottom[places.rows == row].min() == pytest.approx(0, abs=1e-9)
+        floor = places.spots[row, 1]
+        assert bottom[places.rows == row].min() == pytest.approx(floor, abs=1e-9)
 
 
 def test_many_plates_of_a_layer_stand_on_each_other() -> None:

@@ -53,7 +53,7 @@ def test_nothing_is_read_on_the_thread_of_the_window(
         return refreshed(run)
 
     monkeypatch.setattr(ShownRun, "values", watched_values)
-    window._looking.loader._read = watched_refresh
+    window.growth.looking.loader._read = watched_refresh
     scene, flat = window.scenes[0], window.windows[0].view
     plate = plate_called(window, "fc1.weight")
 

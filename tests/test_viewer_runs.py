@@ -22,7 +22,8 @@ from accweight_core.errors import StoreError
 from accweight_core.pictures import tiling
 from accweight_core.store.analysis_store import Store
 from accweight_viewer.model.difference import Difference
-from accweight_viewer.model.runs import NONFINITE, Plate, ShownRun, Texels
+from accweight_viewer.model.plates import NONFINITE, Plate, Texels
+from accweight_viewer.model.runs import ShownRun
 
 ALL_ROLES = ("weight", "bias", "norm", "embedding")
 EVERYTHING = slice(None)

@@ -345,14 +345,14 @@ def test_flight_is_as_fast_at_any_frame_rate(
         window = opened(analysis)
         clock = SimpleNamespace(now=100.0)
         fake = SimpleNamespace(perf_counter=lambda clock=clock: clock.now)
-        monkeypatch.setattr("accweight_viewer.window.time", fake)
+        monkeypatch.setattr("accweight_viewer.clock.time", fake)
         begin = window.flight.camera.pose
         press_key(window.scenes[0], KEY.Key_S)
-        window._clock.stop()
-        window._last_tick = clock.now
+        window.clock.timer.stop()
+        window.clock.last_tick = clock.now
         for _ in range(frames):
             clock.now += 1 / frames
-            window._tick()
+            window.clock.tick()
         ends.append(_apart(window.flight.camera.pose, begin))
         window.close()
         monkeypatch.undo()
@@ -366,13 +366,13 @@ def test_a_pause_makes_no_leap(
 ) -> None:
     window = opened(analysis)
     clock = SimpleNamespace(perf_counter=lambda: 5000.0)
-    monkeypatch.setattr("accweight_viewer.window.time", clock)
+    monkeypatch.setattr("accweight_viewer.clock.time", clock)
     begin, pace = window.flight.camera.pose, window.flight.camera.pace
     press_key(window.scenes[0], KEY.Key_W)
-    window._clock.stop()
+    window.clock.timer.stop()
 
-    window._last_tick = 4000.0
-    window._tick()
+    window.clock.last_tick = 4000.0
+    window.clock.tick()
 
     assert 0 < _apart(window.flight.camera.pose, begin) < 5 * pace
 
@@ -380,7 +380,7 @@ def test_a_pause_makes_no_leap(
 def test_shift_flies_faster(opened: OpenWindow, analysis: Path) -> None:
     window = opened(analysis)
     scene, flight = window.scenes[0], window.flight
-    window._clock.timeout.disconnect()
+    window.clock.timer.timeout.disconnect()
     home, lengths = flight.camera.pose, []
 
     for modifier in (NO_KEY, SHIFT):
@@ -414,7 +414,7 @@ def test_shift_pressed_and_let_go_during_a_flight_counts(
 def test_two_keys_fly_askew_and_not_faster(opened: OpenWindow, analysis: Path) -> None:
     window = opened(analysis)
     scene, flight = window.scenes[0], window.flight
-    window._clock.timeout.disconnect()
+    window.clock.timer.timeout.disconnect()
     home, lengths = flight.camera.pose, []
 
     for key in (KEY.Key_D, KEY.Key_E):
@@ -476,14 +476,14 @@ def test_control_and_a_letter_are_no_flight(opened: OpenWindow, analysis: Path) 
 
 def test_a_still_picture_costs_nothing(qtbot: Any, opened: OpenWindow, analysis: Path) -> None:
     window = opened(analysis)
-    qtbot.waitUntil(lambda: not window._clock.isActive())
+    qtbot.waitUntil(lambda: not window.clock.timer.isActive())
     frames: list[int] = []
     window.scenes[0].frame_drawn.connect(lambda: frames.append(1))
 
     qtbot.wait(150)
 
     assert frames == []
-    assert not window._clock.isActive()
+    assert not window.clock.timer.isActive()
 
 
 # --- the mouse and the camera ---------------------------------------------------------------

@@ -107,7 +107,11 @@ def test_defaults_fit_their_own_limits() -> None:
     [
         ("theme", "blue"),
         ("scope", None),
-        ("first_metric", "loss"),
+        ("columns", ("loss",)),
+        ("columns", ()),
+        ("columns", "mean"),
+        ("columns", ("mean", "mean")),
+        ("columns", (["mean"],)),
         ("low", -0.1),
         ("low", "0"),
         ("high", 0),
@@ -244,7 +248,7 @@ def test_jumping_to_the_layer_of_a_selected_texel_keeps_the_texel(first: Path) -
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_rows_hold_the_metrics_of_the_step(first: Path, metric: str) -> None:
-    session = session_of(first, first_metric=metric, second_metric="max")
+    session = session_of(first, columns=tuple(dict.fromkeys((metric, "max"))))
     analysis = aw.open_analysis(first)
 
     for position in (0, 2, 3):
@@ -253,7 +257,7 @@ def test_rows_hold_the_metrics_of_the_step(first: Path, metric: str) -> None:
 
         expected = [row.metrics[metric][position] for row in analysis.measured()]
         np.testing.assert_array_equal([row.values[0] for row in rows], expected)
-        assert [row.values[1] for row in rows] == [
+        assert [row.values[-1] for row in rows] == [
             row.metrics["max"][position] for row in analysis.measured()
         ]
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyqtgraph.Qt import QtCore, QtWidgets
+from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from viewer_helpers import run_of, stopped, stored, walks
 from viewer_helpers import session_of as default_session
 
 import accweight_core as aw
+from accweight_core.metrics.table import TABLE
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
@@ -30,7 +31,7 @@ NET = ["conv1", "conv2", "fc1", "embed", "lstm", "fc2"]
 
 def session_of(*paths: Path, **settings: Any) -> Session:
     """Return a session whose table shows metrics that layers have wherever they began."""
-    return default_session(*paths, **({"first_metric": "max", "second_metric": "mean"} | settings))
+    return default_session(*paths, **({"columns": ("max", "mean")} | settings))
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +171,7 @@ def test_bars_grow_as_time_runs(qtbot: Any, walked: Path) -> None:
 
 
 def test_what_has_no_value_has_a_dash_and_no_bar(qtbot: Any, analysis: Path) -> None:
-    session = session_of(analysis, first_metric="update_ratio")
+    session = session_of(analysis, columns=("update_ratio",))
     table = shown(qtbot, session)
 
     session.move_to(0)
@@ -358,29 +359,143 @@ def test_a_ranking_stays_one_while_time_moves(qtbot: Any, analysis: Path) -> Non
         assert [table.model.name_at(index.row()) for index in rows] == ["embed"]
 
 
-def test_the_arrow_of_a_header_offers_all_metrics(qtbot: Any, analysis: Path) -> None:
+def open_menu(qtbot: Any, table: LayerTable) -> Any:
+    """Return the menu of columns, opened with its button."""
+    qtbot.mouseClick(table.columns_button, LEFT)
+    menu = table.header.findChild(QtWidgets.QMenu)
+    qtbot.waitUntil(menu.isVisible)
+    return menu
+
+
+def tick(qtbot: Any, menu: Any, metric: str) -> None:
+    """Click on a metric in the menu of columns."""
+    qtbot.mouseClick(menu, LEFT, pos=menu.actionGeometry(menu.choices[metric]).center())
+
+
+def titles(table: LayerTable) -> list[str]:
+    return [table.model.title(column) for column in table.model.values]
+
+
+def test_any_number_of_columns_is_chosen_in_a_menu_that_stays_open(
+    qtbot: Any, analysis: Path
+) -> None:
     session = session_of(analysis)
+    table = shown(qtbot, session, width=900)
+    menu = open_menu(qtbot, table)
+    marked = [name for name, action in menu.choices.items() if action.isChecked()]
+
+    for metric in ("rotation", "relative", "mean"):
+        tick(qtbot, menu, metric)
+
+    assert marked == ["mean", "max"]
+    assert menu.isVisible()
+    assert session.settings.columns == ("max", "rotation", "relative")
+    assert titles(table) == ["max", "rotation", "relative"]
+    expected = [tuple(map(number_text, row.values)) for row in session.rows()]
+    cells = zip(*(column(table, which) for which in table.model.values), strict=True)
+    assert list(cells) == expected
+    assert not any(map(table.header.isSectionHidden, table.model.values))
+    assert table.model.order == SortOrder(Column.PLACE, False)
+
+
+def test_each_metric_in_the_menu_has_a_line_of_words(qtbot: Any, analysis: Path) -> None:
+    menu = shown(qtbot, session_of(analysis)).header.column_menu()
+
+    told = {name: action.text().partition("\t")[2] for name, action in menu.choices.items()}
+
+    assert told == {name: metric.line for name, metric in TABLE.items()}
+
+
+def test_the_last_column_of_numbers_cannot_be_taken_away(qtbot: Any, analysis: Path) -> None:
+    session = session_of(analysis, columns=("mean",))
     table = shown(qtbot, session)
 
-    qtbot.mouseClick(
-        table.header.viewport(), LEFT, pos=table.header.arrow_area(Column.SECOND).center()
+    tick(qtbot, open_menu(qtbot, table), "mean")
+
+    assert session.settings.columns == ("mean",)
+    assert titles(table) == ["mean"]
+
+
+def test_marks_are_set_by_keys_as_well(qtbot: Any, analysis: Path) -> None:
+    session = session_of(analysis)
+    menu = open_menu(qtbot, shown(qtbot, session))
+    menu.setActiveAction(menu.choices["std"])
+
+    qtbot.keyClick(menu, QtCore.Qt.Key.Key_Return)
+
+    assert session.settings.columns == ("max", "mean", "std")
+    assert menu.isVisible()
+
+
+def test_a_right_click_on_a_title_can_put_its_column_first(qtbot: Any, analysis: Path) -> None:
+    session = session_of(analysis, order="ranking")
+    table = shown(qtbot, session)
+    header = table.header
+    place = QtCore.QPoint(header.sectionViewportPosition(Column.SECOND) + 12, 10)
+    event = QtGui.QContextMenuEvent(
+        QtGui.QContextMenuEvent.Reason.Mouse, place, header.viewport().mapToGlobal(place)
     )
-    menu = table.header.findChild(QtWidgets.QMenu)
-    wanted = next(action for action in menu.actions() if action.data() == "rotation")
-    marked = [action.data() for action in menu.actions() if action.isChecked()]
+
+    QtWidgets.QApplication.sendEvent(header.viewport(), event)
+    menu = header.findChild(QtWidgets.QMenu)
+    wanted = next(action for action in menu.actions() if action.text() == "Put mean first")
     qtbot.mouseClick(menu, LEFT, pos=menu.actionGeometry(wanted).center())
 
-    assert marked == ["mean"]
-    assert (session.settings.first_metric, session.settings.second_metric) == ("max", "rotation")
-    assert table.model.title(Column.SECOND) == "rotation"
-    assert table.model.order == SortOrder(Column.PLACE, False)
+    assert session.settings.columns == ("mean", "max")
+    ranked = [float(text) for text in column(table, Column.FIRST)]
+    assert ranked == sorted(ranked, reverse=True), "what is first ranks"
+
+
+def test_rows_stay_sorted_by_the_same_metric_when_columns_change(qtbot: Any, walked: Path) -> None:
+    session = session_of(walked, columns=("max", "mean", "std"))
+    table = shown(qtbot, session, width=900)
+    click_header(qtbot, table, Column.SECOND)
+    session.select_layer("block.7.fc")
+
+    session.change(columns=("relative", "std", "mean"))
+    order = table.model.order
+    selected = [table.model.name_at(i.row()) for i in table.view.selectionModel().selectedRows()]
+    session.change(columns=("relative", "std"))
+
+    assert order == SortOrder(Column.FIRST + 2, True)
+    assert selected == ["block.7.fc"]
+    assert table.model.order == SortOrder(Column.PLACE, False), "its column is gone"
+
+
+def test_columns_without_room_are_counted_on_the_button(qtbot: Any, walked: Path) -> None:
+    table = shown(qtbot, session_of(walked, columns=("relative", "max", "mean", "std")), width=900)
+    wide = table.columns_button.text()
+
+    table.resize(300, 420)
+
+    hidden = [c for c in table.model.values if table.header.isSectionHidden(c)]
+    assert wide == ""
+    assert hidden == list(table.model.values)[-len(hidden) :], "the last ones give way"
+    assert table.columns_button.text() == f"+{len(hidden)}"
+    assert table.columns_button.toolTip().endswith("std")
+    assert not table.header.isSectionHidden(Column.FIRST)
+
+
+@pytest.mark.parametrize("width", [241, 300, 360, 460, 700])
+def test_no_column_of_numbers_is_narrower_than_a_number(
+    qtbot: Any, walked: Path, width: int
+) -> None:
+    table = shown(qtbot, session_of(walked, columns=("relative", "max", "mean", "std")), width)
+    header, measure = table.header, table.view.fontMetrics().horizontalAdvance
+
+    seen = [c for c in table.model.values if not header.isSectionHidden(c)]
+
+    assert all(header.sectionSize(c) >= measure("0.00000") for c in seen)
+    ends = header.sectionViewportPosition(seen[-1]) + header.sectionSize(seen[-1])
+    assert ends <= table.view.viewport().width(), "nothing is beyond the edge"
+    assert header.sectionSize(Column.LAYER) > 60
 
 
 def test_other_metrics_are_shown_and_ranked_at_once(qtbot: Any, analysis: Path) -> None:
     session = session_of(analysis, order="ranking")
     table = shown(qtbot, session)
 
-    session.change(first_metric="relative")
+    session.change(columns=("relative",))
 
     found = [float(text) for text in column(table, Column.FIRST)]
     assert found == sorted(found, reverse=True)
@@ -479,8 +594,11 @@ def test_two_runs_have_a_column_each_and_all_layers_of_both(
 
     table = shown(qtbot, session)
 
-    titles = [table.model.title(which) for which in (Column.FIRST, Column.SECOND)]
-    assert titles == ["max \N{MIDDLE DOT} first", "max \N{MIDDLE DOT} second"]
+    assert titles(table) == [
+        f"{metric} \N{MIDDLE DOT} {run}"
+        for metric in ("max", "mean")
+        for run in ("first", "second")
+    ]
     assert column(table, Column.LAYER) == ["a", "b", "shared", "z"]
     firsts = [number_text(float(v)) for v in session.runs[0].metric("max")[:, -1]]
     assert column(table, Column.FIRST) == [*firsts, "only in second"]
@@ -503,19 +621,22 @@ def test_bars_of_two_runs_share_one_scale(qtbot: Any, pair: tuple[Path, Path]) -
     table = shown(qtbot, session)
 
     largest = max(run.metric("max")[:, -1].max() for run in session.runs)
-    assert [metric.largest for metric in table.model.metrics] == [largest, largest]
+    assert [metric.largest for metric in table.model.metrics[:2]] == [largest, largest]
 
 
-def test_choosing_a_metric_in_either_column_changes_both_runs(
+def test_a_metric_that_is_chosen_has_a_column_for_each_run(
     qtbot: Any, pair: tuple[Path, Path]
 ) -> None:
-    session = session_of(*pair)
-    table = shown(qtbot, session)
+    table = shown(qtbot, session_of(*pair, columns=("max",)))
 
-    menu = table.header.metric_menu(Column.SECOND)
-    next(action for action in menu.actions() if action.data() == "std").trigger()
+    tick(qtbot, open_menu(qtbot, table), "std")
 
-    assert [metric.metric for metric in table.model.metrics] == ["std", "std"]
+    assert [(one.metric, one.run) for one in table.model.metrics] == [
+        ("max", 0),
+        ("max", 1),
+        ("std", 0),
+        ("std", 1),
+    ]
 
 
 # --- many layers --------------------------------------------------------------------------
@@ -551,6 +672,6 @@ def test_a_table_that_is_gone_is_not_told_any_more(qtbot: Any, analysis: Path) -
     with qtbot.waitSignal(table.destroyed):
         table.deleteLater()
     session.move_to(0)
-    session.change(first_metric="std")
+    session.change(columns=("std",))
 
     assert session.step == 0

@@ -15,7 +15,7 @@ from viewer_plates import WINDOW, camera_on, every_tile, scene
 
 from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.camera import FIELD_OF_VIEW, Camera, Pose
-from accweight_viewer.model.runs import Plate
+from accweight_viewer.model.plates import Plate
 from accweight_viewer.model.texture_tiles import (
     MOST_TILES,
     SHARP_PIXELS,

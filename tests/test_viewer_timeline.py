@@ -11,12 +11,14 @@ import pytest
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from viewer_helpers import session_of, stored, walks
 
+from accweight_core.metrics.table import TABLE
 from accweight_viewer.model.chart import Chart
 from accweight_viewer.model.curve_scale import CurveScale
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.timeline_bar import SPEEDS, TimelineBar
-from accweight_viewer.panes.timeline_image import MANY, SELECTED, Surface, TimelineImage, strokes
+from accweight_viewer.panes.timeline_image import TimelineImage
+from accweight_viewer.panes.timeline_places import MANY, SELECTED, Surface, strokes
 from accweight_viewer.panes.timeline_plot import TimelinePlot
 from accweight_viewer.theme import DARK, LIGHT
 
@@ -218,6 +220,31 @@ def test_loop_speed_and_metric_are_settings(qtbot: Any, analysis: Path) -> None:
     assert session.settings.speed == SPEEDS[SPEEDS.index(3.0) + 1]
     assert session.settings.curve_metric == "max"
     assert bar.plot.image.chart.metric == "max"
+
+
+def test_the_list_of_metrics_has_a_line_of_words_for_each(qtbot: Any, analysis: Path) -> None:
+    session = session_of(analysis)
+    bar = shown(qtbot, session)
+
+    qtbot.mouseClick(bar.metric, LEFT)
+    listed = bar.metric.view()
+    qtbot.waitUntil(listed.isVisible)
+    measure = listed.fontMetrics().horizontalAdvance
+    row = bar.metric.findData("rotation")
+    wide, line = listed.viewport().width(), listed.visualRect(bar.metric.model().index(row, 0))
+    image = listed.viewport().grab(line).toImage()
+    for _ in range(row - listed.currentIndex().row()):
+        qtbot.keyClick(listed, QtCore.Qt.Key.Key_Down)
+    qtbot.keyClick(listed, QtCore.Qt.Key.Key_Return)
+
+    assert {name: bar.metric.words_of(name) for name in TABLE} == {
+        name: metric.line for name, metric in TABLE.items()
+    }
+    assert wide > max(measure(f"{name}  {metric.line}") for name, metric in TABLE.items())
+    right = [x for x in range(image.width()) if len({image.pixel(x, y) for y in range(4, 20)}) > 1]
+    assert max(right) > measure("rotation") + measure(TABLE["rotation"].line), "all words are seen"
+    assert session.settings.curve_metric == "rotation"
+    assert TABLE["rotation"].line in bar.metric.toolTip()
 
 
 def test_settings_changed_elsewhere_are_shown(qtbot: Any, analysis: Path) -> None:
@@ -530,12 +557,7 @@ def test_growth_is_shown(qtbot: Any, tmp_path: Path, analysis: Path, other: Path
     bar = shown(qtbot, session)
     longer = session_of(other)
 
-    session.runs = longer.runs
-    for name in ("steps", "layer_names", "short_names", "_by_name"):
-        session.__dict__.pop(name, None)
-    session.cursor.count = 3
-    session.cursor.move_to(2)
-    session.data_changed.emit()
+    session.take(longer.runs)
 
     assert bar.step_label.text() == "step 2500"
     assert bar.checkpoint_label.text() == "checkpoint 3 of 3"

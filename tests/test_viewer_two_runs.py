@@ -139,7 +139,7 @@ def test_the_slower_run_shows_its_last_checkpoint_before(beside: MainWindow) -> 
 def test_table_and_readout_tell_each_run_at_its_own_checkpoint(
     beside: MainWindow, first: Path, second: Path
 ) -> None:
-    beside.session.change(first_metric="max")
+    beside.session.change(columns=("max",))
     beside.session.move_to_step(3)
     plate = plate_called(beside, "a.weight", 1)
     beside.session.select_texel(Pick(1, plate, 2, 2))

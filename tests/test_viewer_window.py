@@ -190,7 +190,7 @@ class SteadyClock:
 def test_playing_is_smooth_and_the_picture_is_right_when_it_rests(
     qtbot: Any, opened: OpenWindow, analysis: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("accweight_viewer.window.time", SteadyClock())
+    monkeypatch.setattr("accweight_viewer.clock.time", SteadyClock())
     window = opened(analysis, chosen={"speed": 8.0, "loop": False, "labels": False})
     go_to(window, "fc2")
     plate = plate_called(window, "fc2.weight")
@@ -518,8 +518,8 @@ def test_a_closed_window_rests(qtbot: Any, opened: OpenWindow, analysis: Path) -
     session.jump_to("fc1")
     qtbot.wait(100)
 
-    assert not window._clock.isActive()
-    assert not window._growth.isActive()
+    assert not window.clock.timer.isActive()
+    assert not window.growth.timer.isActive()
 
 
 def test_windows_can_be_opened_one_after_another(opened: OpenWindow, analysis: Path) -> None:
@@ -699,7 +699,7 @@ def test_damaged_settings_are_the_defaults(qtbot: Any, analysis: Path, text: str
 
 
 def test_settings_survive_the_file(tmp_path: Path) -> None:
-    chosen = Settings().changed(theme="light", order="ranking", first_metric="std")
+    chosen = Settings().changed(theme="light", order="ranking", columns=("std", "mean"))
 
     Preferences(str(tmp_path / "v.ini")).keep(chosen)
 

@@ -15,7 +15,8 @@ import accweight_core as aw
 from accweight_core.pictures import packing as packs
 from accweight_core.schema import Run
 from accweight_core.store.analysis_store import Store
-from accweight_viewer.model.runs import Plate, ShownRun
+from accweight_viewer.model.plates import Plate
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.settings import Settings
 from accweight_viewer.model.texels import texel_value

@@ -13,7 +13,7 @@ from accweight_core.pictures.texel_map import Layout
 from accweight_core.schema import Axis, HiddenValues, Hints, Kind, StoredTensor
 from accweight_viewer.model.arrangement import Arrangement, arrange
 from accweight_viewer.model.camera import Camera, framing
-from accweight_viewer.model.runs import Plate, ShownLayer
+from accweight_viewer.model.plates import Plate, ShownLayer
 from accweight_viewer.model.texture_tiles import TextureTile, children, root
 
 WINDOW = 900.0, 600.0

@@ -15,7 +15,8 @@ from pyqtgraph.Qt import QtCore, QtGui, QtTest, QtWidgets
 from viewer_helpers import stored_value
 
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.runs import Plate, ShownRun
+from accweight_viewer.model.plates import Plate
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.scene.view import SceneView
 from accweight_viewer.theme import theme_called

@@ -7,6 +7,7 @@ else, and blocks that streaming gives up on, goes step by step (`stepwise`), wit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,8 +16,9 @@ import numpy.typing as npt
 
 from accweight_core.accumulate.cutting import Stretches, pieces_of
 from accweight_core.accumulate.folding import BlockSums, Sums
+from accweight_core.accumulate.observing import Observe
 from accweight_core.accumulate.stepwise import Buffers, Carry, walk_steps
-from accweight_core.accumulate.watching import Plane, PoolingWatcher, Watcher
+from accweight_core.accumulate.watching import Plane, PoolingWatcher, Room, Watcher
 from accweight_core.io.reading import OpenFiles, neighbours, read_stretches, read_together
 from accweight_core.io.widening import working_dtype
 from accweight_core.jit import tiers
@@ -50,6 +52,7 @@ def walk_block(
     carry: Carry | None = None,
     keep: Callable[[Carry], None] | None = None,
     dtype: np.dtype[Any] | None = None,
+    observe: Observe | None = None,
 ) -> BlockSums:
     """Walk one block of one parameter through its checkpoints.
 
@@ -63,6 +66,7 @@ def walk_block(
             ordinary step. None to use the first tensor as the reference.
         keep: Called with the state at the end of this walk.
         dtype: Dtype of the subtraction; the widest of the tensors by default.
+        observe: Called in the end with the weights of the block at all steps.
     """
     dtype, buffers = dtype or common_dtype(tensors), buffers or Buffers()
     tiers.expect(sum(stop - start for start, stop in block.stretches) * len(tensors))
@@ -72,15 +76,21 @@ def walk_block(
     ]
     elements = [columns for _, rows, columns in pieces for _ in range(rows)]
 
+    seen = _seen(observe, len(tensors), sum(elements), dtype, buffers)
+
     def read(step: int, out: Array) -> None:
         read_stretches(files, tensors[step], block.stretches, out)
+        if observe:
+            seen[step] = out
 
     plain = carry is None and keep is None
     stream = _stream_of(tensors, dtype) if plain else None
-    values, shown = _streamed(files, stream, pieces, buffers, watcher)
+    values, shown = _streamed(files, stream, pieces, buffers, watcher, seen)
     if values is None:
         shapes, late = [(rows, columns) for _, rows, columns in pieces], _late(watcher, shown)
         values = walk_steps(read, len(tensors), shapes, dtype, buffers, late, carry, keep)
+    if observe:
+        observe(seen)
     return BlockSums(block.stretches, elements, values)
 
 
@@ -90,6 +100,7 @@ def walk_alike(
     watcher: Watcher | None = None,
     *,
     buffers: Buffers | None = None,
+    observe: Observe | None = None,
 ) -> Sums:
     """Walk several small parameters of equal size together, one kernel row each.
 
@@ -100,6 +111,7 @@ def walk_alike(
         parameters: Each parameter in every checkpoint; none longer than a sub-block.
         watcher: Called with A_t of all parameters, concatenated, after every step.
         buffers: Buffers to reuse; new ones if None.
+        observe: Called in the end with the weights of all of them, concatenated, at all steps.
 
     Returns:
         (steps, parameters, len(SUMS)).
@@ -108,15 +120,29 @@ def walk_alike(
     shape, steps = (len(parameters), elements), list(zip(*parameters, strict=True))
     together, buffers = all(len(list(neighbours(s))) == 1 for s in steps), buffers or Buffers()
     stream = _stream_of(parameters[0], dtype) if together else None
-    values, shown = _streamed(files, stream, [(0, *shape)], buffers, watcher)
-    if values is not None:
-        return values
+    seen = _seen(observe, len(steps), len(parameters) * elements, dtype, buffers)
+    values, shown = _streamed(files, stream, [(0, *shape)], buffers, watcher, seen)
 
     def read(step: int, out: Array) -> None:
         read_together(files, steps[step], out.reshape(shape))
+        if observe:
+            seen[step] = out
 
-    late = _late(watcher, shown)
-    return walk_steps(read, len(steps), [shape], dtype, buffers, late, None, None)
+    if values is None:
+        late = _late(watcher, shown)
+        values = walk_steps(read, len(steps), [shape], dtype, buffers, late, None, None)
+    if observe:
+        observe(seen)
+    return values
+
+
+def _seen(
+    observe: Observe | None, steps: int, elements: int, dtype: np.dtype[Any], buffers: Buffers
+) -> Array:
+    """Return where the weights of a block are kept for an observer, empty without one."""
+    if observe is None:
+        return np.empty((0, 0), dtype)
+    return buffers.take("seen", (steps, elements), dtype)
 
 
 def _stream_of(tensors: Sequence[StoredTensor], dtype: np.dtype[Any]) -> Stream | None:
@@ -134,6 +160,7 @@ def _streamed(
     pieces: Sequence[Piece],
     buffers: Buffers,
     watcher: Watcher | None,
+    seen: Array,
 ) -> tuple[Sums | None, int]:
     """Stream pieces through all steps, in batches of steps if there are many.
 
@@ -143,6 +170,7 @@ def _streamed(
         pieces: The sub-blocks to walk.
         buffers: Buffers to reuse.
         watcher: Called with A_t after every step.
+        seen: (steps, elements) for the weights; empty if nobody asks.
 
     Returns:
         (steps, rows of all pieces, len(SUMS)), or None if streaming gave up; and the number of
@@ -160,9 +188,12 @@ def _streamed(
         Rows(rows, columns, stream, partial(_take, buffers, number * is_kept), is_kept=is_kept)
         for number, (_, rows, columns) in enumerate(pieces)
     ]
-    drawn = _drawn(watcher, min(steps, most), pieces, partial(_take, buffers, 0))
+    drawing = _drawing(watcher, min(steps, most), pieces, partial(_take, buffers, 0), seen[:0])
     for begin in range(0, steps, most):
         batch, at, row = range(begin, min(begin + most, steps)), 0, 0
+        drawn = drawing.at(begin)
+        if len(seen):
+            drawn = drawn._replace(seen=seen[batch.start : batch.stop])
         for (first, height, columns), rows in zip(pieces, carried, strict=True):
             sums = stream.advance(files, first, batch, rows, drawn, at)
             if sums is None:
@@ -170,7 +201,7 @@ def _streamed(
             values[batch.start : batch.stop, row : row + height] = sums.swapaxes(0, 1)
             at, row = at + height * columns, row + height
         if watcher:
-            _show(watcher, batch, drawn)
+            drawing.show(watcher, batch)
     return values, steps
 
 
@@ -191,26 +222,53 @@ def _take(buffers: Buffers, number: int, name: str, elements: int, dtype: npt.DT
     return buffers.take(f"{name} {number}", (elements,), dtype)
 
 
-def _drawn(watcher: Watcher | None, steps: int, pieces: Sequence[Piece], take: Take) -> Drawn:
+def _drawing(
+    watcher: Watcher | None, steps: int, pieces: Sequence[Piece], take: Take, seen: Array
+) -> _Drawing:
     """Return buffers for what the watcher needs: nothing, every A_t, or pooled squares."""
     from accweight_core.accumulate import streaming
 
     if watcher is None:
-        return streaming.nothing()
-    if isinstance(watcher, PoolingWatcher) and watcher.squares:
-        return streaming.pooled(steps, watcher.squares, take)
-    return streaming.whole(steps, sum(rows * columns for _, rows, columns in pieces), take)
+        return _Drawing(streaming.nothing(seen))
+    if isinstance(watcher, PoolingWatcher) and (squares := watcher.squares):
+        drawn, room = streaming.pooled(steps, squares, take, seen)
+        return _Drawing(drawn, room, is_final=room is squares.room)
+    elements = sum(rows * columns for _, rows, columns in pieces)
+    return _Drawing(streaming.whole(steps, elements, take, seen))
 
 
-def _show(watcher: Watcher, batch: range, drawn: Drawn) -> None:
-    """Pass the buffered steps to a watcher; at the reference step A_t is 0."""
-    pictures = (drawn.sums, drawn.tops) if drawn.side else (drawn.planes,)
-    if batch.start == 0:
-        for picture in pictures:
-            picture[0] = 0
-    show = cast(PoolingWatcher, watcher).pooled if drawn.side else watcher
-    for number, step in enumerate(batch):
-        show(step, *(picture[number] for picture in pictures))
+@dataclass(frozen=True)
+class _Drawing:
+    """Where A_t of a block is drawn.
+
+    Attributes:
+        drawn: Buffers, as the compiled loops take them.
+        room: Where its squares are found, if it is pooled.
+        is_final: Whether the room holds all steps, not those of a batch.
+    """
+
+    drawn: Drawn
+    room: Room | None = None
+    is_final: bool = False
+
+    def at(self, step: int) -> Drawn:
+        """Return the buffers of a batch that begins with a step."""
+        drawn = self.drawn
+        if not self.is_final or not step:
+            return drawn
+        before = step * drawn.stride
+        return drawn._replace(mean_at=drawn.mean_at + before, top_at=drawn.top_at + before)
+
+    def show(self, watcher: Watcher, batch: range) -> None:
+        """Pass the buffered steps to a watcher; at the reference step A_t is 0."""
+        pictures = (self.drawn.planes,) if self.room is None else (self.room.means, self.room.tops)
+        if batch.start == 0:
+            for picture in pictures:
+                picture[0] = 0
+        show = watcher if self.room is None else cast(PoolingWatcher, watcher).pooled
+        first = batch.start if self.is_final else 0
+        for number, step in enumerate(batch, first):
+            show(step, *(picture[number] for picture in pictures))
 
 
 def common_dtype(tensors: Sequence[StoredTensor]) -> np.dtype[Any]:

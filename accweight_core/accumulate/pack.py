@@ -16,6 +16,7 @@ import numpy as np
 from accweight_core.accumulate.block import common_dtype, walk_alike, walk_block
 from accweight_core.accumulate.cutting import Block
 from accweight_core.accumulate.folding import Folding, Sums
+from accweight_core.accumulate.observing import Observe
 from accweight_core.accumulate.stepwise import Buffers, Carry
 from accweight_core.accumulate.watching import Plane, Watcher
 from accweight_core.dtypes import DTYPES
@@ -46,6 +47,8 @@ class PackWalk:
             the first checkpoint as the reference.
         keep: Called with the index of a member and its state at the end of the walk.
         number: Position among the packs of the analysis.
+        observe: Returns what takes the weights of a member at all steps, by its position in the
+            pack. None if nobody looks.
     """
 
     indices: Sequence[int]
@@ -56,6 +59,7 @@ class PackWalk:
     carry: Callable[[int, Block], Carry] | None = None
     keep: Callable[[int, Block, Carry], None] | None = None
     number: int = 0
+    observe: Callable[[int], Observe | None] | None = None
 
     @cached_property
     def size_bytes(self) -> int:
@@ -103,7 +107,9 @@ class PackWalk:
             if len(members) > 1:
                 parameters = [self.tensors[member] for member in members]
                 watcher = _watcher(draw, len(members))
-                values[:, members] = walk_alike(files, parameters, watcher, buffers=buffers)
+                values[:, members] = walk_alike(
+                    files, parameters, watcher, buffers=buffers, observe=self._observing(members)
+                )
             else:
                 sums = self._walk_alone(files, buffers, members[0], _watcher(draw, 1))
                 values[:, members[0]] = sums
@@ -118,12 +124,27 @@ class PackWalk:
         block, folding = Block(0, tensors[0].values.elements), Folding(len(tensors))
         carry = self.carry(index, block) if self.carry else None
         keep = partial(self.keep, index, block) if self.keep else None
-        folding.take(
-            walk_block(
-                files, tensors, block, buffers=buffers, watcher=watcher, carry=carry, keep=keep
-            )
-        )
+        observe = self.observe(member) if self.observe else None
+        sums = walk_block(
+            files, tensors, block, buffers=buffers, watcher=watcher, carry=carry, keep=keep,
+            observe=observe,
+        )  # fmt: skip
+        folding.take(sums)
         return folding.totals.values
+
+    def _observing(self, members: Sequence[int]) -> Observe | None:
+        """Return what hands each of some members its weights."""
+        if self.observe is None:
+            return None
+        each = [self.observe(member) for member in members]
+
+        def observe(weights: Floats) -> None:
+            parts = weights.reshape(len(weights), len(members), -1)
+            for place, one in enumerate(each):
+                if one is not None:
+                    one(parts[:, place])
+
+        return observe
 
 
 def _watcher(draw: Draw | None, members: int) -> Watcher | None:

@@ -9,7 +9,6 @@ or a truncated file ends the call; the caller then walks the block step by step
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.accumulate.watching import Squares
+from accweight_core.accumulate.watching import Room, Squares
 from accweight_core.dtypes import DTYPES
 from accweight_core.io.reading import OpenFiles
 from accweight_core.io.widening import values_of_codes
@@ -162,33 +161,54 @@ class Rows:
         )  # fmt: skip
 
 
-def nothing() -> Drawn:
-    """Return empty buffers: nothing is drawn."""
-    return Drawn(np.empty((0, 0), np.float32), 0, 0, 0, *_no_squares())
+def nothing(seen: Array) -> Drawn:
+    """Return empty buffers: nothing is drawn.
+
+    Args:
+        seen: (steps, elements) for the weights, or empty; as below.
+    """
+    return Drawn(np.empty((0, 0), np.float32), 0, 0, 0, *_no_squares(), seen)
 
 
-def whole(steps: int, elements: int, take: Take) -> Drawn:
+def whole(steps: int, elements: int, take: Take, seen: Array) -> Drawn:
     """Return a buffer for A_t of every element."""
     planes = take("planes", steps * elements, np.float32)
-    return Drawn(planes.reshape(steps, elements), 0, 0, 0, *_no_squares())
+    return Drawn(planes.reshape(steps, elements), 0, 0, 0, *_no_squares(), seen)
 
 
-def pooled(steps: int, squares: Squares, take: Take) -> Drawn:
-    """Return buffers for A_t pooled over squares."""
-    side, height, width = squares
+def pooled(steps: int, squares: Squares, take: Take, seen: Array) -> tuple[Drawn, Room]:
+    """Return buffers for A_t pooled over squares, and where the squares are found.
+
+    Args:
+        steps: Steps that are taken at a time.
+        squares: The squares; those without a room of their own get one for so many steps.
+        take: Returns a buffer by name, number of elements and dtype.
+        seen: (steps, elements) for the weights, or empty.
+    """
+    side, height, width, counts, room = squares
     strip = take("planes", STEPS * STRIP, np.float32).reshape(STEPS, STRIP)
     length = padded(width)
-    rows = [take(f"rows {n}", steps * length, np.float32) for n in range(2)]
-    for row in rows:
-        row.fill(0)
-    shape = steps, -(-height // side), -(-width // side)
-    found = [take(f"squares {n}", math.prod(shape), np.float32) for n in range(2)]
-    return Drawn(
-        strip, side, height, width, *(r.reshape(steps, length) for r in rows),
-        *(f.reshape(shape) for f in found),
+    sums, tops = (
+        take(f"rows {n}", steps * length, np.float32).reshape(steps, length) for n in range(2)
+    )
+    sums.fill(0)
+    tops.fill(0)
+    if room is None:
+        found = take("squares", 2 * steps * counts.size, np.float32)
+        room = Room(found, *found.reshape(2, steps, *counts.shape))
+    mean_at, top_at = (
+        (part.ctypes.data - room.memory.ctypes.data) // part.itemsize
+        for part in (room.means, room.tops)
+    )
+    stride, line, _ = (step // room.means.itemsize for step in room.means.strides)
+    flat = np.ascontiguousarray(counts).reshape(-1)
+    drawn = Drawn(
+        strip, side, height, width, sums, tops, flat, room.memory, mean_at, top_at, stride, line,
+        seen,
     )  # fmt: skip
+    return drawn, room
 
 
-def _no_squares() -> tuple[Array, Array, Array, Array]:
-    rows, squares = np.empty((0, 0), np.float32), np.empty((0, 0, 0), np.float32)
-    return rows, rows, squares, squares
+def _no_squares() -> tuple[Array, Array, Array, Array, int, int, int, int]:
+    rows, flat = np.empty((0, 0), np.float32), np.empty(0, np.float32)
+    return rows, rows, flat, flat, 0, 0, 0, 0

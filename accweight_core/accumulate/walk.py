@@ -22,6 +22,7 @@ from accweight_core.accumulate.block import common_dtype, walk_block
 from accweight_core.accumulate.cutting import Stretches
 from accweight_core.accumulate.folding import BlockSums, Folding
 from accweight_core.accumulate.nonfinite import FirstNonFinite
+from accweight_core.accumulate.observing import Observe, not_observed
 from accweight_core.accumulate.pack import PackWalk
 from accweight_core.accumulate.stepwise import Buffers, Carry
 from accweight_core.accumulate.watching import Watcher
@@ -67,6 +68,7 @@ class ParameterWalk:
         carry: Returns the state at the end of an earlier walk of a block, or None.
         keep: Called with a block and its state at the end of the walk.
         index: Position among the parameters of the analysis.
+        observe: Returns what takes the weights of a block at all steps, or None.
     """
 
     name: str
@@ -78,6 +80,7 @@ class ParameterWalk:
     carry: Callable[[Any], Carry | None] = no_carry
     keep: Callable[[Any, Carry], None] | None = None
     index: int = 0
+    observe: Callable[[Any], Observe | None] = not_observed
 
     @property
     def elements(self) -> int:
@@ -104,7 +107,8 @@ class ParameterWalk:
         """Memory for a parameter that is walked as a whole; 0 for others, which need little."""
         if not any(map(is_read_whole, self.tensors)):
             return 0
-        return WHOLE_TIMES * self.elements * common_dtype(self.tensors).itemsize
+        held = WHOLE_TIMES + (0 if self.observe is not_observed else len(self.tensors))
+        return held * self.elements * common_dtype(self.tensors).itemsize
 
     def stretches(self) -> Iterator[Stretch]:
         """Yield the ranges that are read, in reading order."""
@@ -243,6 +247,7 @@ def sums_of(
             watcher=parameter.watch(block),
             carry=parameter.carry(block),
             keep=keep,
+            observe=parameter.observe(block),
         )
 
 

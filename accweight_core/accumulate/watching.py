@@ -22,11 +22,37 @@ class Squares(NamedTuple):
         side: Side of a square, in texels.
         height: Rows of the sheet.
         width: Columns of the sheet.
+        counts: (height / side, width / side), sizes rounded up: elements of each square.
+        room: Where all steps are drawn at once, if there is such a place.
     """
 
     side: int
     height: int
     width: int
+    counts: Plane
+    room: Room | None = None
+
+
+class Room(NamedTuple):
+    """Where the squares of every step of a block are drawn.
+
+    Attributes:
+        memory: float32, flat, with everything below in it.
+        means: (steps, height / side, width / side), a view; rows are contiguous.
+        tops: Same shape and strides, maxima.
+    """
+
+    memory: Plane
+    means: Plane
+    tops: Plane
+
+    @classmethod
+    def of(cls, means: Plane, tops: Plane) -> Room | None:
+        """Return the room of two views of one array; None if they are not."""
+        owner = means.base
+        if owner is None or owner is not tops.base or not owner.flags.c_contiguous:
+            return None
+        return cls(owner.reshape(-1), means, tops)
 
 
 @runtime_checkable
@@ -40,5 +66,8 @@ class PoolingWatcher(Protocol):
     def __call__(self, step_index: int, plane: Plane, /) -> None:
         """Take A_t, unpooled."""
 
-    def pooled(self, step_index: int, sums: Plane, tops: Plane, /) -> None:
-        """Take sums and maxima over squares; the buffers are reused for the next call."""
+    def pooled(self, step_index: int, means: Plane, tops: Plane, /) -> None:
+        """Take means and maxima over squares; those of a room are there already.
+
+        Other buffers are reused for the next call.
+        """

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from accweight_core.analysis.probe_results import Probes
     from accweight_core.analysis.shown import Shown
     from accweight_core.analysis.tracing import Trace
+    from accweight_core.graphs.layer_graph import LayerGraph
     from accweight_core.io.reading import OpenFiles
 
 
@@ -240,6 +241,17 @@ class Analysis:
         from accweight_core.analysis.probe_results import Probes
 
         return Probes(self.path)
+
+    @property
+    def graph(self) -> LayerGraph:
+        """The graph of the network, with its layers as nodes; their order if no graph is known.
+
+        Raises:
+            StoreError: If the stored graph is damaged.
+        """
+        from accweight_core.analysis.layer_graphs import graph_at
+
+        return graph_at(self.path, [row.name for row in self.measured()])
 
     def step_index(self, step: int | None) -> int:
         """Return the index of a step; of the last step for None.

@@ -35,8 +35,11 @@ scheduled to end at zero gives one."""
 MOST_RUNS = 3
 """Groups of identical checkpoints that get a sentence each; more share one."""
 
-LORA_B = re.compile(r"(^|[._])lora_(B|up|embedding_B)([._]|$)")
-"""Names of the LoRA matrix that begins at zero: PEFT's, and that of diffusers and kohya."""
+LORA_B = re.compile(r"(^|[._])lora[0-9]*[._](B|up|embedding_B)([._]|$)")
+"""Names of the LoRA matrix that begins at zero: PEFT's, and those of diffusers and kohya."""
+
+FACTOR = re.compile(rf"{LORA_B.pattern}|(^|[._])(hada_w[12]_[ab]|lokr_w[12](_[ab])?)([._]|$)")
+"""Names of factors that make an adapter zero if they are: of LoHa and LoKr any may begin so."""
 
 
 @dataclass(frozen=True)
@@ -275,20 +278,25 @@ def _stopped(movement: Movement) -> Iterator[Finding]:
 
 
 def _lora_b_zero(movement: Movement) -> Iterator[Finding]:
-    matrices = [i for i in movement.trained if LORA_B.search(movement.parameter(i).name)]
+    names = [movement.parameter(i).name for i in movement.trained]
+    found = {i: FACTOR.search(n) for i, n in zip(movement.trained, names, strict=True)}
+    adapters = {i: movement.parameter(i).name[: m.start()] for i, m in found.items() if m}
     held = (movement.sums("square") > 0) | (movement.sums("nonfinite") > 0)
     is_zero = np.logical_not(np.logical_or.reduce(held, axis=0))
-    zero = [index for index in matrices if is_zero[index]]
+    zero = [index for index in adapters if is_zero[index]]
     if zero:
         names = [movement.parameter(index).name for index in zero]
-        which = "no lora_B has ever left zero, so the adapters change nothing"
-        if len(zero) < len(matrices):
-            which = (
-                f"lora_B has never left zero in {len(zero)} of {len(matrices)} adapters, "
-                f"which so change nothing: {listed(names)}"
+        lost, count = len({adapters[index] for index in zero}), len(set(adapters.values()))
+        is_lora = all(map(LORA_B.search, names))
+        which = "no lora_B has ever" if is_lora else "in every adapter a factor has never"
+        text = f"{which} left zero, so the adapters change nothing"
+        if lost < count:
+            text = (
+                f"{'lora_B' if is_lora else 'a factor'} has never left zero in {lost} of {count} "
+                f"adapters, which so change nothing: {listed(names)}"
             )
         layers = dict.fromkeys(movement.parameter(index).layer for index in zero)
-        yield Finding("lora_b_zero", which, None, tuple(layers), tuple(names), is_wrong=True)
+        yield Finding("lora_b_zero", text, None, tuple(layers), tuple(names), is_wrong=True)
 
 
 def _type_changes(movement: Movement) -> Iterator[Finding]:
@@ -332,7 +340,7 @@ def _partly_frozen(movement: Movement) -> Iterator[Finding]:
         for index in members
         if layer not in movement.still_layers
         and movement.is_still[index]
-        and not LORA_B.search(movement.parameter(index).name)
+        and not FACTOR.search(movement.parameter(index).name)
     ]
     if still:
         names = [movement.parameter(index).name for index in still]

@@ -28,9 +28,11 @@ class ResultKind(StrEnum):
 
     The axes are (step) for numbers; (step, layer) for numbers of layers and (step, any) of other
     things; (step, ..., height, width, channel) of bytes for pictures; (step, point, coordinate) for
-    points; (step, stage, point, coordinate) for points on their way; (step, component) for a path;
-    (step, step) and (step, class, predicted) for maps; (step, layer, unit) for units; (step, any,
-    any) for other matrices, a row for each place of the first.
+    points; (step, stage, point, coordinate) for points on their way; (step, place, coordinate) for
+    other things by two quantities, which labels of "coordinate" name; (step, link) for a network of
+    pictures with links; (step, component) for a path; (step, step) and (step, class, predicted) for
+    maps; (step, layer, unit) for units; (step, any, any) for other matrices, a row for each place
+    of the first.
     """
 
     NUMBERS = "numbers"
@@ -39,6 +41,8 @@ class ResultKind(StrEnum):
     PICTURES = "pictures"
     POINTS = "points"
     STAGES = "stages"
+    AGAINST = "against"
+    LINKS = "links"
     PATH = "path"
     STEPS = "steps"
     CELLS = "cells"
@@ -50,9 +54,11 @@ _BY_AXES = {
     (STEP,): ResultKind.NUMBERS,
     (STEP, LAYER): ResultKind.LAYERS,
     (STEP, "component"): ResultKind.PATH,
+    (STEP, "link"): ResultKind.LINKS,
     (STEP, STEP): ResultKind.STEPS,
     (STEP, "point", "coordinate"): ResultKind.POINTS,
     (STEP, "stage", "point", "coordinate"): ResultKind.STAGES,
+    (STEP, "place", "coordinate"): ResultKind.AGAINST,
     (STEP, "class", "predicted"): ResultKind.CELLS,
     (STEP, LAYER, "unit"): ResultKind.UNITS,
 }
@@ -65,7 +71,7 @@ def kind_of(field: FieldDocument) -> ResultKind | None:
         is_picture = axes[:1] == (STEP,) and (axes[-3:] == PIXELS or axes[-2:] == PIXELS[:2])
         return ResultKind.PICTURES if is_picture and STEP not in axes[1:] else None
     known = _BY_AXES.get(axes)
-    if known in (ResultKind.POINTS, ResultKind.STAGES) and field.shape[-1] < 2:
+    if known in (ResultKind.POINTS, ResultKind.STAGES, ResultKind.AGAINST) and field.shape[-1] < 2:
         return None
     if known is None and len(axes) == 2 and axes[0] == STEP and axes[1] not in NOT_ROWS:
         return ResultKind.ROWS

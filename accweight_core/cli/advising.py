@@ -58,7 +58,7 @@ def _page(source: str, given: tuple[Advice, ...], quiet: list[str]) -> Page:
 
     lines = []
     for number, advice in enumerate(given, start=1):
-        lines += ["", f"{number}. {plain(advice.title)} ({advice.strength})"]
+        lines += ["", f"{number}. {plain(advice.title)} ({advice.how_sure})"]
         lines += [f"   evidence: {plain(advice.text)}"]
         lines += [f"   {word}: {plain(text)}" for word, text in advice.details]
     guesses = sum(advice.rule.kind == HYPOTHESIS for advice in given)

@@ -14,6 +14,7 @@ from accweight_core.cli.advising import advise
 from accweight_core.cli.checking import check
 from accweight_core.cli.comparing import align, compare
 from accweight_core.cli.exporting import export
+from accweight_core.cli.graphing import graph
 from accweight_core.cli.listing import metrics
 from accweight_core.cli.options import named, parsed_roles, parsed_size
 from accweight_core.cli.over_steps import layers, trace
@@ -97,6 +98,13 @@ def inspect(
     metavar="ADDRESS",
     help="Scheduler of a dask cluster (tcp://...); by default, local processes.",
 )
+@click.option(
+    "--probe",
+    "probes",
+    multiple=True,
+    metavar="NAME[:OPTION=VALUE,...]",
+    help="Probe of weights to evaluate too; trajectory is observed in the same walk.",
+)
 @options.as_json
 def analyze(
     source: tuple[str, ...],
@@ -106,6 +114,7 @@ def analyze(
     by: str | None,
     picture_budget: str | None,
     memory: str | None,
+    probes: tuple[str, ...],
     *,
     every: bool,
     overwrite: bool,
@@ -117,6 +126,7 @@ def analyze(
     """Measure a run: how far every weight travelled. Stores the analysis, prints the ranking."""
     from accweight_core.cli import output, rankings
     from accweight_core.cli.outputs import outputs_in
+    from accweight_core.cli.walked_probes import WalkedProbes
     from accweight_core.jobs.appending import analysed_before
     from accweight_core.jobs.appending import append as add
     from accweight_core.jobs.pipeline import analyze as measure
@@ -128,7 +138,7 @@ def analyze(
         checked_metric(by)
     how["picture_budget_bytes"] = None if picture_budget is None else parsed_size(picture_budget)
     how["memory_bytes"] = None if memory is None else parsed_size(memory)
-    counted = parsed_roles(roles)
+    counted, walked = parsed_roles(roles), WalkedProbes.of(probes)
     if every:
         runs = selected_runs(named(source), selection)
         outs = outputs_in(out, list(runs))
@@ -140,11 +150,14 @@ def analyze(
         with output.progress("analyze") as advance:
             how |= {"progress": advance, "notice": output.remark}
             if append:
+                observer = None
                 analysis = add(run, outs[name], **how)
             else:
+                observer = walked.observer(run)
                 analysis = measure(
                     run,
                     outs[name],
+                    observer=observer,
                     roles=counted,
                     overwrite=overwrite,
                     keep_state=keep_state,
@@ -155,13 +168,16 @@ def analyze(
         output.warn(*warnings[:MOST_WARNINGS])
         if warnings[MOST_WARNINGS:]:
             output.warn(f"{len(warnings) - MOST_WARNINGS} more like these; --json lists all")
+        results = walked.evaluated(analysis, observer)
         if json:
-            documents.append({"series": name, **rankings.analysis_json(analysis, by)})
+            document = {**rankings.analysis_json(analysis, by), **walked.document(results)}
+            documents.append({"series": name, **document} if every else document)
         else:
             heading = [f"series {plain(name)}", ""] if every else []
             output.show([*heading, *rankings.analysis_summary(analysis, by)])
+            output.show(walked.page(results))
     if json:
-        output.show({"analyses": documents} if every else rankings.analysis_json(analysis, by))
+        output.show({"analyses": documents} if every else documents[0])
 
 
 @click.command()
@@ -210,6 +226,7 @@ COMMANDS: Sequence[click.Command] = (
     rewind,
     advise,
     plot,
+    graph,
     export,
     report,
     metrics,

@@ -96,6 +96,15 @@ def parsed_groups(given: Sequence[str]) -> dict[str, list[str]]:
 )
 @options.map_file
 @values_option
+@click.option(
+    "--html", type=options.OUT, metavar="FILE",
+    help="Write what probes have found in two runs as one page, side by side on one time line, "
+    "replacing an older one.",
+)  # fmt: skip
+@click.option(
+    "--png", type=options.OUT, metavar="FOLDER",
+    help="Draw what probes have found in two runs side by side, replacing older files.",
+)  # fmt: skip
 @options.as_json
 def compare(
     analyses: tuple[str, ...],
@@ -104,6 +113,8 @@ def compare(
     rates: str | None,
     map: Path | None,
     values: Values,
+    html: str | None,
+    png: str | None,
     *,
     json: bool,
 ) -> None:
@@ -120,10 +131,13 @@ def compare(
     constant = parsed_rates(rates)
     if constant and (given or len(analyses) > 2):
         raise click.BadParameter("--rates is for two runs: A B")
+    if (html or png) and (given or len(analyses) > 2):
+        raise click.BadParameter("--html and --png are for two runs: A B")
     if given or len(analyses) > 2:
         _compare_groups(given or {"runs": list(analyses)}, by, map, values, json=json)
     else:
-        _compare_two(analyses[0], analyses[1], by, constant, map, values, json=json)
+        shown = {"html": html, "png": png}
+        _compare_two(analyses[0], analyses[1], by, constant, map, values, shown, json=json)
 
 
 def parsed_rates(text: str | None) -> list[float] | None:
@@ -145,26 +159,30 @@ def _compare_two(
     rates: list[float] | None,
     map: Path | None,
     values: Values,
+    shown: dict[str, str | None],
     *,
     json: bool,
 ) -> None:
     from accweight_core.alignment.comparison import compare as compared
     from accweight_core.analysis.analysis import as_analysis
-    from accweight_core.cli import alignments, output, pairs
+    from accweight_core.cli import alignments, output, pairs, side_by_side
 
     if pairs.are_checkpoints(a, b):
-        if rates:
-            raise click.BadParameter("--rates is for two runs, not for two checkpoints")
+        if rates or any(shown.values()):
+            raise click.BadParameter(
+                "--rates, --html and --png are for two runs, not for two checkpoints"
+            )
         change = pairs.change_between(a, b, by, map)
         output.remark(*change.header.notes)
         output.show(pairs.pair_json(change, a, b, by) if json else pairs.pair(change, a, b, by))
         return
     runs = [(name, as_analysis(name)) for name in (a, b)]
+    written = side_by_side.write_beside(runs, shown["html"], shown["png"])
     result = compared(runs[0][1], runs[1][1], by, map=map, values=values, rates=rates)
     output.show(
-        alignments.comparison_json(result, runs)
+        {**alignments.comparison_json(result, runs), **written}
         if json
-        else alignments.comparison(result, a, b, runs)
+        else [*alignments.comparison(result, a, b, runs), *side_by_side.written_lines(written)]
     )
 
 

@@ -72,6 +72,12 @@ map_file = click.option(
 )
 METRIC_HELP = "Metric to take; accweight metrics lists them."
 metric = click.option("--by", show_default="relative", metavar="METRIC", help=METRIC_HELP)
+graph_metric = click.option(
+    "--by",
+    show_default="relative",
+    metavar="METRIC",
+    help=f"{METRIC_HELP} Or a number that a probe found of layers, such as activations.dead.",
+)
 metrics = click.option("--by", multiple=True, metavar="METRIC", help=METRIC_HELP)
 step = click.option("--at", type=int, metavar="STEP", help="Step to show; the last by default.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace what is there.")

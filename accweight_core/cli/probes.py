@@ -101,16 +101,26 @@ def write_figures(results: Mapping[str, ProbeResult], folder: str) -> list[Path]
     check_can_draw()
     from accweight_core.analysis.figures.of_probes.choosing import figures_of
 
-    home = target_at(folder, "a folder of figures")
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{home}: cannot be made ({reason_of(error)})") from None
+    home = folder_of_figures(folder)
     return [
         write_figure(draw(), home / f"{name}-{figure}.png", overwrite=True)
         for name, result in results.items()
         for figure, draw in figures_of(result).items()
     ]
+
+
+def folder_of_figures(name: str) -> Path:
+    """Return a folder for figures, which is made.
+
+    Raises:
+        StoreError: If it cannot be made.
+    """
+    home = target_at(name, "a folder of figures")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{home}: cannot be made ({reason_of(error)})") from None
+    return home
 
 
 def film_at(name: str) -> Path:

@@ -43,7 +43,7 @@ def halve(
     equally many elements, a power of two, their mean needs no weights.
     """
     many = max(1, TEXELS_AT_ONCE // max(1, counts.size))
-    rows, cols = _alike(counts)
+    rows, cols = alike(counts)
     rest = [
         (slice(0, len(halved)), slice(cols, halved.shape[1])),
         (slice(rows, len(halved)), slice(0, cols)),
@@ -64,7 +64,7 @@ def halve(
                 )  # fmt: skip
 
 
-def _alike(counts: Array) -> tuple[int, int]:
+def alike(counts: Array) -> tuple[int, int]:
     """Return how many rows and columns of squares, from the first one, have equal counts 2**n."""
     if not counts.size or counts[0, 0] == 0 or np.frexp(counts[0, 0])[0] != 0.5:
         return 0, 0

@@ -125,6 +125,8 @@ def _operator(sign: Callable[[Any, Any], Any], instruction: str) -> None:
 
 _operator(operator.add, "fadd")
 _operator(operator.sub, "fsub")
+_operator(operator.mul, "fmul")
+_operator(operator.truediv, "fdiv")
 
 
 @_word

@@ -15,7 +15,7 @@ from numba import types
 from accweight_core.jit.njit import compiled, compiled_within, inlined
 from accweight_core.jit.operands import Path, Planes, Steps
 from accweight_core.jit.order import LANES, LARGEST_SQUARE
-from accweight_core.jit.pooling import gather
+from accweight_core.jit.pooling import Target, gather
 from accweight_core.jit.simd import from_bfloat16, from_float16, load, store
 from accweight_core.jit.step_loops import REFERENCE_SQUARE, SQUARE, copy, square_of, take_rows
 from accweight_core.metrics.sums import SUMS
@@ -84,7 +84,7 @@ class Carried(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """Output buffers for the pictures of a block: A_t itself, pooled, or empty.
+    """Output buffers of a block: A_t itself, pooled, or empty for its pictures; the weights.
 
     Attributes:
         planes: (steps, elements) float32, A_t; only one strip of it if it is pooled.
@@ -93,8 +93,13 @@ class Drawn(NamedTuple):
         width: As in `Squares`.
         row_sums: (steps, `padded(width)`) float32, scratch.
         row_tops: Same shape, scratch.
-        sums: (steps, height / side, width / side) float32, sums over squares, sizes rounded up.
-        tops: Same shape, maxima.
+        counts: Elements of each square, row by row.
+        found: float32, flat: means and maxima of squares.
+        mean_at: Index of the first mean in `found`.
+        top_at: Index of the first maximum.
+        stride: Elements from step to step in `found`.
+        line: Elements from one row of squares to the next.
+        seen: (steps, elements) the weights, of the dtype of the arithmetic; empty if nobody asks.
     """
 
     planes: Array
@@ -103,8 +108,13 @@ class Drawn(NamedTuple):
     width: int
     row_sums: Array
     row_tops: Array
-    sums: Array
-    tops: Array
+    counts: Array
+    found: Array
+    mean_at: int
+    top_at: int
+    stride: int
+    line: int
+    seen: Array
 
 
 class _Strip(NamedTuple):
@@ -165,8 +175,8 @@ def stream(
 @compiled
 def _streamed(*flat: Any) -> Any:
     """Take the arguments one by one: named tuples cost Python six microseconds per call."""
-    source, rows, drawn = Source(*flat[:7]), Carried(*flat[7:15]), Drawn(*flat[15:23])
-    return _stream(source, rows, drawn, flat[23], flat[24], flat[25])
+    source, rows, drawn = Source(*flat[:7]), Carried(*flat[7:15]), Drawn(*flat[15:28])
+    return _stream(source, rows, drawn, flat[28], flat[29], flat[30])
 
 
 @inlined
@@ -194,6 +204,8 @@ def _stream_strip(
     if begins:
         if not _begin(source, rows, strip, sums):
             return False
+        if drawn.seen.shape[0]:
+            _show(rows, drawn, strip, _Batch(0, 1, 0))
         step = 1
     else:
         copy(rows.previous, strip.at, rows.weights, 0, strip.elements)
@@ -201,6 +213,8 @@ def _stream_strip(
         batch = _Batch(step, min(STEPS, last - step), 1)
         if not _read(source, rows, strip, batch):
             return False
+        if drawn.seen.shape[0]:
+            _show(rows, drawn, strip, batch)
         if not _advance(rows, drawn, strip, batch, step > 1 or not begins, sums):
             return False
         if drawn.side:
@@ -252,15 +266,28 @@ def _advance(
     return True
 
 
+@compiled_within
+def _show(rows: Carried, drawn: Drawn, strip: _Strip, batch: _Batch) -> None:
+    """Copy the weights of a strip at several steps to where they are seen."""
+    flat, stride = drawn.seen.reshape(-1), drawn.seen.shape[1]
+    for t in range(batch.many):
+        at = (batch.step + t) * stride + strip.element
+        copy(rows.weights, (batch.slot + t) * STRIP, flat, at, strip.elements)
+
+
 @inlined
 def _pool(drawn: Drawn, strip: _Strip, batch: _Batch) -> None:
     """Pool A_t of the strip after each step."""
     flat, stride = drawn.planes.reshape(-1), drawn.planes.shape[1]
     for t in range(batch.many):
         at = batch.step + t
+        target = Target(
+            drawn.counts, drawn.found, drawn.found, drawn.mean_at + at * drawn.stride,
+            drawn.top_at + at * drawn.stride, drawn.line,
+        )  # fmt: skip
         gather(
             flat, t * stride, strip.elements, strip.element, drawn.width, drawn.height, drawn.side,
-            drawn.row_sums[at], drawn.row_tops[at], drawn.sums[at], drawn.tops[at],
+            drawn.row_sums[at], drawn.row_tops[at], target,
         )  # fmt: skip
 
 

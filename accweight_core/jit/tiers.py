@@ -93,8 +93,11 @@ def halve(
     if are_compiled(mean.size // 16, "halve"):
         from accweight_core.jit import pooling
 
+        equal = array_pooling.alike(counts)
         for step in range(len(half)):
-            pooling.halve(mean[step], largest[step], counts, half[step], half_largest[step], halved)
+            pooling.halve(
+                mean[step], largest[step], counts, half[step], half_largest[step], halved, equal
+            )
     else:
         array_pooling.halve(mean, largest, counts, half, half_largest, halved)
 

@@ -12,7 +12,9 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
+from accweight_core.accumulate.observing import Observer
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.layer_graphs import keep_own_graph
 from accweight_core.arguments import check_callable, check_count, checked_roles
 from accweight_core.dtypes import DTYPES
 from accweight_core.errors import (
@@ -68,6 +70,7 @@ def analyze(
     executor: Executor | None = None,
     progress: Progress = lambda done, total: None,
     notice: Notice = lambda line: None,
+    observer: Observer | None = None,
 ) -> Analysis:
     """Measure how far every weight of a run has travelled.
 
@@ -98,6 +101,8 @@ def analyze(
         executor: Any other executor; it is not shut down. Changes no bit of the result.
         progress: Called from this thread as the walk advances.
         notice: Called with messages for the user, such as the address of a cluster's dashboard.
+        observer: Sees the weights of blocks at all steps while threads of this process walk them,
+            as `accweight_core.accumulate.grams.Grams` does.
 
     Raises:
         MismatchError: If the run has fewer than two checkpoints or nothing to measure.
@@ -117,7 +122,7 @@ def analyze(
     walking = threads or threads_for(run, parameters)
     work = Work(
         run, header, walking, block_elements, strict, progress,
-        notice=notice, memory_bytes=memory_bytes,
+        notice=notice, memory_bytes=memory_bytes, observer=observer,
     )  # fmt: skip
     if path is not None:
         budget = picture_budget(header, picture_budget_bytes)
@@ -132,7 +137,9 @@ def analyze(
             replacing = overwrite and is_taken(path)
             if replacing:
                 check_replaceable(path)
-            return work.on_disk(path, replacing=replacing)
+            analysis = work.on_disk(path, replacing=replacing)
+            keep_own_graph(path, analysis.header)
+            return analysis
 
 
 def check_numbers(threads: Any, block_elements: Any, picture_bytes: Any, memory: Any) -> None:

@@ -150,9 +150,9 @@ class _Drawing:
         """Yield the tiles to walk: larger ones if that takes no more memory."""
         tiling = self._tiling(block_elements)
         if self._plan.base and pooled_elements > block_elements:
-            larger = self._tiling(pooled_elements)
-            if all(tile.lines for tile in larger.tiles()):
-                tiling = larger
+            larger = list(self._tiling(pooled_elements).tiles())
+            if all(tile.lines for tile in larger):
+                return iter(larger)
         return tiling.tiles()
 
     def _tiling(self, block_elements: int) -> Tiling:

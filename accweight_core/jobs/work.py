@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from accweight_core.accumulate.block import MOST_STEPS, MOST_STEPS_DRAWN
+from accweight_core.accumulate.cutting import Block
 from accweight_core.accumulate.nonfinite import FirstNonFinite
+from accweight_core.accumulate.observing import Observe, Observer
 from accweight_core.accumulate.pack import PackWalk
 from accweight_core.accumulate.walk import BlockWalk, ParameterWalk, Walk
 from accweight_core.analysis.analysis import Analysis
@@ -61,6 +64,7 @@ class Work:
         workers: Workers to use instead of threads, if any.
         notice: Called with messages for the user.
         memory_bytes: Memory for parameters that are walked as a whole.
+        observer: Sees the weights of every block that threads of this process walk.
     """
 
     run: Run
@@ -73,6 +77,7 @@ class Work:
     workers: Workers | None = None
     notice: Notice = lambda line: None
     memory_bytes: int | None = None
+    observer: Observer | None = None
 
     def in_memory(self) -> Analysis:
         """Measure all parameters, without a store."""
@@ -159,7 +164,20 @@ class Work:
         members = self.header.packs[number]
         tensors = [self._tensors(index) for index in members]
         walk = pack_of(number, members, tensors, store, self.earlier)
-        return replace(walk, done=partial(done, members))
+        observe = None if self._observer is None else partial(self._of_member, tensors)
+        return replace(walk, done=partial(done, members), observe=observe)
+
+    @property
+    def _observer(self) -> Observer | None:
+        """The observer, if all steps go through the walk of this process."""
+        return None if self.workers is not None or self.earlier is not None else self.observer
+
+    def _of_member(self, tensors: Sequence[Sequence[StoredTensor]], member: int) -> Observe | None:
+        """Return what takes the weights of a member of a pack."""
+        if self._observer is None:
+            return None
+        own = tensors[member][0]
+        return self._observer.of_block(own.name, own.shape, Block(0, own.values.elements))
 
     def _cut(self, index: int, store: Store | None, done: Done) -> ParameterWalk:
         """Return the walk of one parameter."""
@@ -174,6 +192,10 @@ class Work:
         walk = walk_of(
             index, self._tensors(index), store, self.earlier, size, pooled_elements=pooled
         )
+        if self._observer is not None:
+            parameter = self.header.parameters[index]
+            observe = partial(self._observer.of_block, parameter.name, parameter.shape)
+            walk = replace(walk, observe=observe)
         return replace(walk, done=finish)
 
     def _block_elements(self, *, is_held: bool) -> int:
@@ -182,11 +204,14 @@ class Work:
         Blocks stay small if they are held for several calls: their state, if there are more
         checkpoints than are streamed at a time, or A_t of every element, if it is drawn.
         """
-        if self.block_elements or is_held:
-            return self.block_elements or BLOCK_ELEMENTS
+        if self.block_elements:
+            return self.block_elements
+        most = LARGE_BLOCK if self._observer is None else self._observer.block_elements
+        if is_held:
+            return min(BLOCK_ELEMENTS, most)
         elements = sum(parameter.elements for parameter in self.header.parameters)
         share = elements // (BLOCKS_PER_THREAD * self.threads)
-        return min(max(share, BLOCK_ELEMENTS), LARGE_BLOCK)
+        return min(max(share, BLOCK_ELEMENTS), most)
 
     def _walk(self, walks: list[Walk], store: Store | None) -> None:
         total = sum(walk.size_bytes for walk in walks)
@@ -220,6 +245,7 @@ class Work:
             progress=advance,
             memory_bytes=self.memory_bytes,
         )
-        walk.run(walks)
+        with self._observer.walking() if self._observer is not None else nullcontext():
+            walk.run(walks)
         if self._nonfinite is not None:
             self._nonfinite.refuse()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from accweight_core.accumulate.watching import Squares
+from accweight_core.accumulate.watching import Room, Squares
 from accweight_core.jit.tiers import place, pool
 from accweight_core.pictures.plan import Picture, PicturePlan
 from accweight_core.pictures.texel_map import Layout
@@ -46,11 +46,8 @@ class TileCanvas:
         self._segment = segment
         self._emit = emit
         planes, shape = 2 if plan.base else 1, (segment, *tile.size(plan.base))
-        self._planes = room or [np.empty(shape, np.float32) for _ in range(planes)]
+        self._planes = room or list(np.empty((planes, *shape), np.float32))
         self._lines = tile.lines
-        self.squares = None
-        if tile.lines and plan.base:
-            self.squares = Squares(1 << plan.base, *tile.lines)
         if not tile.lines:
             # 0 in gaps changes neither the sum nor the maximum of a square
             rows, cols = tile.size(plan.base)
@@ -61,25 +58,41 @@ class TileCanvas:
             self._targets = tile.targets(plan.base)
         self.counts = self._count(tile)
         self._empty = self.counts == 0 if not self.counts.all() else None
+        self.squares = self._squares(tile.lines) if tile.lines and plan.base else None
+
+    def _squares(self, lines: tuple[int, int]) -> Squares:
+        """Return how A_t may be pooled before it is drawn."""
+        side, steps = 1 << self._plan.base, self._plan.steps
+        rows, cols = (-(-length // side) for length in lines)
+        room = None
+        if self._segment >= steps:
+            room = Room.of(*(plane[:steps, :rows, :cols] for plane in self._planes))
+        return Squares(side, *lines, self.counts[:rows, :cols], room)
 
     def draw(self, step: int, path: Picture) -> None:
         """Draw A_t of the tile, flat, in element order."""
         sheet = self._placed(path)
         if self._plan.base:
-            self.draw_pooled(step, *self._pooled(sheet))
+            sums, tops = self._pooled(sheet)
+            with np.errstate(invalid="ignore"):
+                np.divide(sums, self.counts[: len(sums), : sums.shape[1]], out=sums)
+            self._put(step, sums, tops)
+            self._advance(step)
             return
         rows, cols = sheet.shape
         self._planes[0][step % self._segment, :rows, :cols] = sheet
         self._advance(step)
 
-    def draw_pooled(self, step: int, sums: Picture, tops: Picture) -> None:
-        """Draw sums and maxima over squares of the tile."""
-        rows, cols = sums.shape
-        mean, largest = (plane[step % self._segment, :rows, :cols] for plane in self._planes)
-        with np.errstate(invalid="ignore"):
-            np.divide(sums, self.counts[:rows, :cols], out=mean)
-        largest[...] = tops
+    def draw_pooled(self, step: int, means: Picture, tops: Picture) -> None:
+        """Draw means and maxima over squares of the tile, if they are not in their room already."""
+        if self.squares is None or self.squares.room is None:
+            self._put(step, means, tops)
         self._advance(step)
+
+    def _put(self, step: int, means: Picture, tops: Picture) -> None:
+        rows, cols = means.shape
+        for plane, values in zip(self._planes, (means, tops), strict=True):
+            plane[step % self._segment, :rows, :cols] = values
 
     def _pooled(self, sheet: Picture) -> tuple[Picture, Picture]:
         side = 1 << self._plan.base
@@ -144,9 +157,9 @@ class CanvasWatcher:
         """Draw A_t, unpooled."""
         self.canvas.draw(step, path)
 
-    def pooled(self, step: int, sums: Picture, tops: Picture) -> None:
+    def pooled(self, step: int, means: Picture, tops: Picture) -> None:
         """Draw A_t, pooled."""
-        self.canvas.draw_pooled(step, sums, tops)
+        self.canvas.draw_pooled(step, means, tops)
 
 
 def counts_of(layout: Layout, level: int, tile: Tile) -> Picture:

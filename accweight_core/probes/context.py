@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from accweight_core.accumulate.grams import Grams
 from accweight_core.arguments import brief
 from accweight_core.errors import ArgumentValueError, UnknownNameError
 from accweight_core.probes.binding.binding import Binding
@@ -55,6 +56,7 @@ class Context:
         seed: Seed of everything that is drawn.
         kept: Nodes that the probe asks for.
         parts: Parts of what it computes in the end, if that is most of its work: for the progress.
+        grams: Inner products of all steps that the walk of the analysis has observed, if any.
     """
 
     run: Run
@@ -69,6 +71,7 @@ class Context:
     kept: list[str] = field(default_factory=list)
     parts: int = 0
     advance: Callable[[int, int], None] = lambda done, total: None
+    grams: Grams | None = None
     _binding: Binding | None = None
     _portions: Portions | None = None
     _pieces: ProbePieces | None = None
@@ -112,7 +115,7 @@ class Context:
         """
         known = (OUTPUT, *self.layers)
         for node in nodes:
-            if node not in known and node not in self._bound().nodes:
+            if node not in known and node not in self.first_network.nodes:
                 raise UnknownNameError(
                     f"probe {self.probe!r}: the network has no node {brief(node)}; it has "
                     f"{some(known, 12)}, and all values in the graph"
@@ -147,7 +150,13 @@ class Context:
             raise ArgumentValueError(f"probe {self.probe!r} needs samples")
         return self._portions(np.arange(len(self.data)) if rows is None else rows)
 
-    def _bound(self) -> BoundNetwork:
+    @property
+    def first_network(self) -> BoundNetwork:
+        """The network with the weights of the first step chosen.
+
+        Raises:
+            ArgumentValueError: If there is no network.
+        """
         if self._first is None:
             self.network  # noqa: B018  raises the error for a missing network
             raise ArgumentValueError(f"probe {self.probe!r} needs a network")

@@ -3,7 +3,8 @@
 The plane is covered with a grid of points, which go through the network at every step. Of a unit,
 the picture is its value before the activation function, blue below 0 and orange above, white where
 it is 0: for most activation functions, that is where it turns on. The last picture is the class
-that is predicted, with the samples in it (TensorFlow Playground: Smilkov et al., arXiv 1708.03788).
+that is predicted, with the samples in it. Weights between layers that follow each other are
+links (as in TensorFlow Playground: Smilkov et al., arXiv 1708.03788).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from accweight_core.colours.themes import LIGHT
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
 from accweight_core.probes.features import labels_of
-from accweight_core.probes.network import OUTPUT, samples_at_once
+from accweight_core.probes.links import Column, Links
+from accweight_core.probes.network import OUTPUT, filled_up, samples_at_once
 from accweight_core.probes.probe import (
     Array,
     Batch,
@@ -34,6 +36,7 @@ from accweight_core.probes.probe import (
 
 ORANGE, BLUE = np.array([240.0, 130.0, 20.0]), np.array([20.0, 110.0, 220.0])
 
+_INPUTS = ("input 0", "input 1")
 MOST_SAMPLES = 1000
 AT_ONCE = 4096
 
@@ -43,11 +46,12 @@ class DecisionSurface(Probe):
     """The plane as each unit of a network of two inputs sees it, and the decision boundary."""
 
     name: ClassVar[str] = "decision_surface"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[Needs] = Needs.FORWARD
     reading: ClassVar[str] = (
         "A unit is above 0 where it is orange, below where blue, each by its own largest value. "
-        "The last picture is the class predicted, bright where the network is sure."
+        "The last picture is the class predicted, bright where the network is sure. A link is a "
+        "weight: orange above 0, blue below, as wide as it is large, on one scale for all steps."
     )
 
     layers: tuple[str, ...] = option((), "layers or nodes; by default all layers")
@@ -90,8 +94,13 @@ class DecisionSurface(Probe):
                  for unit in range(min(self.units, axes.count))]  # fmt: skip
         scores = context.tried()[OUTPUT]
         self._classes = scores.shape[1] if scores.ndim == 2 else 1
+        columns = [
+            Column("inputs", 2, 2),
+            *(Column(n, a.count, min(self.units, a.count)) for n, a in self._axes.items()),
+        ]
+        self._links = Links.of(context.network, columns)
         count, side = len(names), self.cells
-        fields = (
+        fields: tuple[Field, ...] = (
             Field("surface", ("step", "point", "row", "rank"), (0, count, side, side),
                   "value of a unit on the grid, the second input upwards", "float32"),
             Field("predicted", ("step", "row", "rank"), (0, side, side), "class predicted"),
@@ -100,23 +109,37 @@ class DecisionSurface(Probe):
                   "above; last the class predicted, with the samples", "uint8"),
             Field("shares", ("step", "class"), (0, max(self._classes, 2)),
                   "share of the plane that is given to a class"),
+            Field("inputs", ("input", "height", "width", "channel"), (2, side, side, 3),
+                  "the plane as the inputs", "uint8", final=True),
         )  # fmt: skip
-        labels = {"unit": (*names, "predicted")}
-        bounds = {"low": low.tolist(), "high": high.tolist(), "classes": list(data.classes)}
-        return Schema(fields, labels, bounds, rows[:1])
+        if self._links.ends:
+            words = "units as they see the plane, linked by weights"
+            fields += (Field("links", ("step", "link"), (0, len(self._links.ends)), words),)
+        drawn = (*_INPUTS, *names, "predicted")
+        labels = {
+            "unit": drawn[2:],
+            "input": _INPUTS,
+            "link": tuple(f"{drawn[a]} to {drawn[b]}" for a, b in self._links.ends),
+        }
+        attributes = {
+            "low": low.tolist(),
+            "high": high.tolist(),
+            "classes": list(data.classes),
+            "columns": [[column.name, column.shown] for column in columns],
+            "ends": [list(pair) for pair in self._links.ends],
+        }
+        return Schema(fields, labels, attributes, rows[:1])
 
     def begin(self, step: Step) -> None:
         """Run the grid through the network."""
         if step.network is None:
             raise ArgumentValueError(f"probe {self.name!r} needs a network")
+        self._weights = self._links.weights(step.network)
         found: dict[str, list[Array]] = {}
         size = self._size or AT_ONCE
         for start in range(0, len(self._grid), size):
             part = self._grid[start : start + size]
-            filled = np.concatenate(
-                [part, part[-1:].repeat(max(self._size - len(part), 0), axis=0)]
-            )
-            made = step.network.run({self._input: filled}, [*self._axes])
+            made = step.network.run(filled_up({self._input: part}, self._size), [*self._axes])
             for node, axes in self._axes.items():
                 first = np.moveaxis(made[node], axes.samples, 0)[: len(part)]
                 found.setdefault(node, []).append(axes.of(first)[:, : self.units].mean(axis=2))
@@ -143,6 +166,7 @@ class DecisionSurface(Probe):
             "predicted": predicted.astype(np.float64),
             "images": np.stack([*(signed_picture(s) for s in self._surfaces), decided]),
             "shares": shares[:classes],
+            **({"links": self._weights} if self._links.ends else {}),
         }
 
     def _sure(self, several: bool, middle: float) -> Array:
@@ -164,8 +188,10 @@ class DecisionSurface(Probe):
         return picture
 
     def finish(self, results: Results) -> Mapping[str, Array]:
-        """Return nothing more."""
-        return {}
+        """Return the pictures of the inputs."""
+        side = self.cells
+        across, up = (self._grid[:, at].reshape(side, side).astype(float) for at in (0, 1))
+        return {"inputs": np.stack([signed_picture(one) for one in (across, up)])}
 
     @classmethod
     def summary(cls, result: ProbeResult) -> Sequence[str]:

@@ -23,6 +23,9 @@ from accweight_core.samples.targets import with_labels, with_values
 MOST_CLASSES = 256
 """Classes up to which confusion is stored; a language model has tens of thousands."""
 
+LEAST = float(np.finfo(np.float32).tiny)
+"""Least probability by which gradients are divided."""
+
 SUM_ERROR = 1e-3
 """How far the sum of probabilities may be from 1."""
 
@@ -94,6 +97,17 @@ class Scoring(Protocol):
 
     def result(self) -> dict[str, Array]:
         """Return loss, and what else there is, of the samples added."""
+
+    def gradient(self, scores: Array, rows: Array, /) -> Array:
+        """Return the gradient of the loss of each sample with respect to its output.
+
+        Args:
+            scores: The output, (samples, ...).
+            rows: The samples.
+
+        Returns:
+            Of the same shape, float64. The mean of the samples' losses is the loss.
+        """
 
 
 def scoring_of(loss: Loss, form: Form, data: Data, scores: Array) -> Scoring:
@@ -202,6 +216,19 @@ class _Classes:
             found |= {"class_accuracy": each, "confusion": self._confusion.astype(np.float64)}
         return found
 
+    def gradient(self, scores: Array, rows: Array) -> Array:
+        """Return that of the mean cross entropy of a sample, over its positions."""
+        last = np.moveaxis(scores, self._axis, -1)
+        labels = self._labels[rows].reshape(last.shape[:-1])
+        right = np.arange(self.classes) == labels[..., None]
+        if self._are_probabilities:
+            found = np.where(right, -1 / np.maximum(last.astype(np.float64), LEAST), 0.0)
+        else:
+            flat = last.reshape(-1, self.classes)
+            found = np.exp(log_probabilities(flat, are_probabilities=False)).reshape(last.shape)
+            found -= right
+        return np.moveaxis(found, -1, self._axis) * (len(labels) / max(labels.size, 1))
+
 
 class _Squares:
     """Sums of squared errors."""
@@ -233,6 +260,11 @@ class _Squares:
         """Return the arrays of the step."""
         r2 = 1 - self._loss / self._variance if self._variance else math.nan
         return {"loss": np.asarray(self._loss / self._count), "r2": np.asarray(r2)}
+
+    def gradient(self, outputs: Array, rows: Array) -> Array:
+        """Return that of the mean squared error of a sample."""
+        apart = outputs.astype(np.float64) - self._targets[rows]
+        return np.asarray(2 * apart * (len(apart) / max(apart.size, 1)))
 
 
 class _Binary:
@@ -276,6 +308,15 @@ class _Binary:
             "loss": np.asarray(self._loss / self._count),
             "accuracy": np.asarray(self._right / self._count),
         }
+
+    def gradient(self, outputs: Array, rows: Array) -> Array:
+        """Return that of the mean binary cross entropy of a sample."""
+        targets, found = self._targets[rows], outputs.astype(np.float64)
+        if self._are_probabilities:
+            apart = (found - targets) / np.maximum(found * (1 - found), LEAST)
+        else:
+            apart = np.exp(-np.logaddexp(0, -found)) - targets
+        return np.asarray(apart * (len(apart) / max(apart.size, 1)))
 
 
 def _check_probabilities(found: Array) -> None:

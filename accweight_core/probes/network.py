@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
+import numpy as np
 import numpy.typing as npt
 
 from accweight_core.schema import Checkpoint, Run
@@ -33,9 +34,10 @@ consistent with a loss that the checkpoint recorded, or neither."""
 Inputs = Array | Mapping[str, Array]
 """The value of the only input, or the values of several by their names; samples along axis 0."""
 
-Unit = int | tuple[int, ...] | None
+Unit = int | tuple[int, ...] | Array | None
 """A unit of a node: its index along axis 1 (a channel: the sum over its positions), its indices
-along all axes after the samples (one position of a channel), or None for the sum of all."""
+along all axes after the samples (one position of a channel), or None for the sum of all. An array
+of the shape of the node stands for the sum of all, each times its element."""
 
 OUTPUT = "output"
 """The name under which results have the first output of a network, whatever the file calls it."""
@@ -60,6 +62,21 @@ class Port:
 def samples_at_once(inputs: Sequence[Port]) -> int:
     """Return the number of samples that a network takes at a time; 0 for any."""
     return max((port.shape[0] or 0 for port in inputs if port.shape), default=0)
+
+
+def filled_up(inputs: Mapping[str, Array], size: int) -> Mapping[str, Array]:
+    """Return inputs with the last sample repeated, up to what a network takes at a time.
+
+    Args:
+        inputs: By input; samples along axis 0.
+        size: What `samples_at_once` returns.
+    """
+
+    def filled(value: Array) -> Array:
+        missing = size - len(value)
+        return np.concatenate([value, value[-1:].repeat(missing, axis=0)]) if missing > 0 else value
+
+    return {name: filled(value) for name, value in inputs.items()}
 
 
 @runtime_checkable
@@ -125,7 +142,8 @@ class BoundNetwork(Protocol):
 
         Raises:
             UnknownNameError: If there is no such node, parameter or input.
-            ArgumentValueError: If the unit is outside of the node, or x has integers.
+            ArgumentValueError: If the unit is outside of the node or of another shape, or x has
+                integers.
             UnsupportedOperatorError: If this engine has no gradients.
         """
         ...
@@ -202,6 +220,32 @@ class ResumableNetwork(BoundNetwork, Protocol):
 
         Args:
             beginning: Of a network that differs from this one in the changed parameters alone.
+        """
+        ...
+
+
+@runtime_checkable
+class GatedNetwork(BoundNetwork, Protocol):
+    """A bound network that tells the values of gates, which are no nodes of it."""
+
+    @property
+    def gated(self) -> tuple[str, ...]:
+        """Names of the layers with gates: LSTM and GRU."""
+        ...
+
+    def gates(self, x: Inputs, layers: Sequence[str]) -> dict[str, dict[str, Array]]:
+        """Return the gates of layers by name, (samples, times, units) each, 0 to 1.
+
+        An LSTM has "input", "forget" and "output", a GRU "update" and "reset"; units of all
+        directions are units. NaN behind the end of a sequence that is shorter than others.
+
+        Args:
+            x: The samples.
+            layers: Some of `gated`.
+
+        Raises:
+            UnknownNameError: If a layer has no gates.
+            UnsupportedOperatorError: If they are not known for its form.
         """
         ...
 

@@ -14,7 +14,13 @@ from accweight_core.io.reading import OpenFiles, read_stretch
 from accweight_core.io.stamp import stamps_of
 from accweight_core.io.widening import working_dtype
 from accweight_core.probes.context import TRIED_SAMPLES, Context, Portion
-from accweight_core.probes.network import OUTPUT, BoundNetwork, Network, samples_at_once
+from accweight_core.probes.network import (
+    OUTPUT,
+    BoundNetwork,
+    Network,
+    filled_up,
+    samples_at_once,
+)
 from accweight_core.probes.probe import RUNS_NETWORK, Array, Batch, Probe, Schema, Step
 from accweight_core.probes.units import Placed, likely_sample_axis, sample_axis
 from accweight_core.samples.samples import Data, Input, batches
@@ -199,7 +205,7 @@ class Passes:
         for *inputs, targets in batches(self._data, ports, self._size, rows, whole=False):
             named = {port.name: value for port, value in zip(ports, inputs, strict=True)}
             stop = start + len(targets)
-            yield Portion(rows[start:stop], _padded(named, self._fixed))
+            yield Portion(rows[start:stop], filled_up(named, self._fixed))
             start = stop
 
 
@@ -213,16 +219,6 @@ def _samples_first(
         if axis is not None and value.ndim > axis:
             found[name] = (np.moveaxis(value, axis, 0) if axis else value)[:count]
     return found
-
-
-def _padded(inputs: Mapping[str, Array], size: int) -> Mapping[str, Array]:
-    """Return inputs filled up to the number of samples that a network takes at a time."""
-
-    def filled(value: Array) -> Array:
-        missing = size - len(value)
-        return np.concatenate([value, value[-1:].repeat(missing, axis=0)]) if missing > 0 else value
-
-    return {name: filled(value) for name, value in inputs.items()}
 
 
 def inputs_of(network: Network) -> list[Input]:

@@ -60,8 +60,9 @@ class Field:
         name: Its name.
         axes: Names of its axes, "step" first in arrays that grow with the steps. What is shown of
             an array depends on them: (step) and (step, layer) are numbers of a table, (step, point,
-            coordinate) is a scatter plot, (step, unit, height, width, channel) are pictures, and
-            (step, any, any) is a matrix.
+            coordinate) is a scatter plot of samples, (step, place, coordinate) one of other things,
+            with axes that labels of "coordinate" name and ends that the attribute "bounds" gives,
+            (step, unit, height, width, channel) are pictures, and (step, any, any) is a matrix.
         shape: Lengths of its axes; the run has its own for "step", so any number will do there.
         words: What it is, in a phrase.
         dtype: Its element type.
@@ -171,6 +172,10 @@ class Probe(Protocol):
 
     reading: ClassVar[str] = ""
     """How what it finds is read, and what it does not say: in a sentence or two, for pages."""
+
+    takes_grams: ClassVar[bool] = False
+    """Whether it asks for `Context.grams`, which a walk over all steps can observe beside the
+    metrics of an analysis."""
 
     def start(self, context: Context) -> Schema:
         """Return what it will store; ask the context for the nodes that it needs.

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from accweight_core.accumulate.grams import Grams
+from accweight_core.accumulate.observing import Observer
 from accweight_core.analysis.analysis import Analysis, open_analysis
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.arguments import check_callable, check_count
@@ -68,6 +70,7 @@ def probe(
     unused: Sequence[str] = (),
     progress: Progress = lambda done, total: None,
     notice: Notice = lambda line: None,
+    grams: Grams | None = None,
 ) -> dict[str, ProbeResult]:
     """Evaluate probes at the checkpoints of a run, and store the results in its analysis.
 
@@ -90,6 +93,8 @@ def probe(
         unused: Patterns of the checkpoints' tensors that the network leaves out on purpose.
         progress: Called after every batch.
         notice: Called with lines for the user.
+        grams: What the analysis has observed while it walked, if this process has made it. A run
+            that is analysed here is observed for the probes that ask for it.
 
     Returns:
         The results by the names of the probes; of several of one name, by name and digest.
@@ -103,7 +108,14 @@ def probe(
     check_callable(notice, "notice")
     wanted = as_probes(probes)
     _check_given(wanted, network, data)
-    analysis = analysis_of(run, out)
+    seen = [] if grams is None else [grams]
+
+    def observe(run: Run) -> Grams:
+        seen.append(Grams(len(run.checkpoints)))
+        return seen[-1]
+
+    takes_grams = steps is None and any(one.takes_grams for one in wanted)
+    analysis = analysis_of(run, out, observe if takes_grams else None)
     path = analysis.path
     if path is None:
         raise ArgumentValueError("the analysis is in memory; save it, or name a store with out")
@@ -113,8 +125,9 @@ def probe(
         for note in samples.notes:
             notice(note)
     probing = Probing(
-        analysis, path, network, samples, batch_size, seed, steps, constants, unused, notice
-    )
+        analysis, path, network, samples, batch_size, seed, steps, constants, unused, notice,
+        seen[-1] if seen else None,
+    )  # fmt: skip
     names = probing.run_all(wanted, progress)
     found = [analysis.probes[name] for name in names]
     plain = [result.name for result in found]
@@ -147,9 +160,16 @@ def _check_given(probes: Sequence[Probe], network: Any, data: Any) -> None:
 
 
 def analysis_of(
-    given: Analysis | Run | str | os.PathLike[str], out: str | os.PathLike[str] | None
+    given: Analysis | Run | str | os.PathLike[str],
+    out: str | os.PathLike[str] | None,
+    observe: Callable[[Run], Observer] | None = None,
 ) -> Analysis:
     """Return the analysis that results are stored in; a run is analysed into `out` first.
+
+    Args:
+        given: An analysis, or a run or its source.
+        out: Where a run is analysed.
+        observe: Called with a run before it is analysed; returns who observes the walk.
 
     Raises:
         ArgumentValueError: If a run has no place to be stored at.
@@ -167,13 +187,15 @@ def analysis_of(
             f"{run.source}: is a run, and results of probes are stored in its analysis; name one "
             "with --out NAME.accw (it is made if it is not there)"
         )
-    path = target_at(out, "an analysis")
+    path, observer = target_at(out, "an analysis"), observe(run) if observe else None
     if not is_taken(path):
-        return analyze(run, path)
+        return analyze(run, path, observer=observer)
     try:
         found = open_analysis(path)
     except AccweightError:
-        return analyze(run, path)  # continues an unfinished one, and refuses what is none
+        return analyze(
+            run, path, observer=observer
+        )  # continues an unfinished one, and refuses what is none
     before = [(c.step, c.path) for c in found.header.checkpoints]  # with absolute paths
     now = [CheckpointRecord.of(c) for c in run.checkpoints]
     if before != [(c.step, c.path) for c in now]:
@@ -199,6 +221,7 @@ class Probing:
         constants: Patterns of the network's tensors that no checkpoint has.
         unused: Patterns of the checkpoints' tensors that the network leaves out.
         notice: Called with lines for the user.
+        grams: What the walk of the analysis has observed, if anything.
     """
 
     analysis: Analysis
@@ -211,6 +234,7 @@ class Probing:
     constants: Sequence[str] = ()
     unused: Sequence[str] = ()
     notice: Notice = lambda line: None
+    grams: Grams | None = None
 
     def run_all(self, probes: Sequence[Probe], progress: Progress) -> list[str]:
         """Run probes; return the names of the folders of their results."""
@@ -249,7 +273,7 @@ class Probing:
         held: ExitStack,
     ) -> Asked:
         """Start a probe, and open its results under their lock."""
-        context = Context(run, steps, self.seed, one.name)
+        context = Context(run, steps, self.seed, one.name, grams=self.grams)
         first = all_steps.index(steps[0])
         if one.needs & RUNS_NETWORK and self.network is not None and self.data is not None:
             context._network, context._data = self.network, self.data

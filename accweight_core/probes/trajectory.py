@@ -3,7 +3,8 @@
 G[s, t] = <W_s - W_0, W_t - W_0>, summed block by block, has everything that depends on distances
 and angles between steps: principal components of the path, displacement, cosines. A path of 40
 checkpoints with two million weights takes 0.4 s so, a randomised PCA of the weights 11 s, and both
-agree to 2e-14.
+agree to 2e-14. The walk of an analysis can observe it, so that nothing is read twice; the bits are
+the same.
 
 A random walk also looks like a smooth path in its principal components: they explain 6/(pi k)^2 of
 its variance, 61 %, 15 % and 7 % (Antognini and Sohl-Dickstein, arXiv 1806.08805). What is found
@@ -20,6 +21,7 @@ from typing import ClassVar
 import numpy as np
 
 from accweight_core.accumulate.cutting import blocks_of
+from accweight_core.accumulate.grams import Grams, one_blas_thread
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.dtypes import is_measurable
 from accweight_core.errors import ArgumentValueError, MismatchError
@@ -30,9 +32,6 @@ from accweight_core.metrics.random_walk import walk_shares
 from accweight_core.probes.context import Context
 from accweight_core.probes.probe import Array, Field, Needs, Probe, Results, Schema, option
 from accweight_core.schema import MEASURED_ROLES, Checkpoint, Parameter, Run
-
-HELD_ELEMENTS = 1 << 22
-"""Weights of all steps that are held at a time: 32 MiB of float64."""
 
 MOST_BYTES = 1 << 30
 """Limit of the stored inner products."""
@@ -45,6 +44,7 @@ class Trajectory(Probe):
     name: ClassVar[str] = "trajectory"
     version: ClassVar[int] = 1
     needs: ClassVar[Needs] = Needs.WEIGHTS
+    takes_grams: ClassVar[bool] = True
 
     components: int = option(3, "principal components to keep")
 
@@ -134,17 +134,20 @@ def walked_parameters(run: Run) -> tuple[Parameter, ...]:
 def grams_of(context: Context, parameters: Sequence[Parameter], steps: Sequence[int]) -> Array:
     """Return (parameters, steps, steps): inner products of W_t - W_0, W_0 of the run's first step.
 
-    Elements that are NaN or infinite at one of the steps are left out.
+    Elements that are NaN or infinite at one of the steps are left out. Parameters that the walk of
+    the analysis has observed at these steps are not read again.
     """
     numbers = [int(step) for step in context.run.steps]
     chosen = [context.run.checkpoints[numbers.index(step)] for step in steps]
     first = context.run.checkpoints[0]
     grams = np.zeros((len(parameters), len(steps), len(steps)))
+    seen = context.grams if list(steps) == numbers else None
     total = sum(p.elements for p in parameters)
     done = 0
-    with held_to(stamps_of([first, *chosen])), OpenFiles() as files:
+    with held_to(stamps_of([first, *chosen])), OpenFiles() as files, one_blas_thread():
         for index, parameter in enumerate(parameters):
-            grams[index] = _gram(files, first, chosen, parameter)
+            known = seen.found(parameter.name, parameter.elements) if seen else None
+            grams[index] = _gram(files, first, chosen, parameter) if known is None else known
             done += parameter.elements
             context.advance(done, total)
     return grams
@@ -154,37 +157,23 @@ def _gram(
     files: OpenFiles, first: Checkpoint, chosen: Sequence[Checkpoint], parameter: Parameter
 ) -> Array:
     """Return the inner products of one parameter, block by block."""
-    tensors = [checkpoint.tensors[parameter.name] for checkpoint in (first, *chosen)]
+    extra = 0 if chosen[0] is first else 1  # the reference, if it is none of the steps
+    rows = [first, *chosen] if extra else chosen
+    tensors = [checkpoint.tensors[parameter.name] for checkpoint in rows]
     at_once = any(is_read_whole(tensor) for tensor in tensors)
-    size = max(HELD_ELEMENTS // len(tensors), 1)
-    dtype = np.result_type(np.float64, *map(working_dtype, tensors))
-    found = np.zeros((len(chosen), len(chosen)))
-    for block in blocks_of(parameter.shape, max(parameter.elements, 1) if at_once else size):
+    grams = Grams(len(tensors))
+    dtype = np.result_type(*map(working_dtype, tensors))
+    size = max(parameter.elements, 1) if at_once else grams.block_elements
+    for block in blocks_of(parameter.shape, size):
         weights = np.empty((len(tensors), block.stop - block.start), dtype)
         for row, tensor in zip(weights, tensors, strict=True):
             own = np.empty(row.size, working_dtype(tensor))
             read_stretch(files, tensor, block.start, block.stop, own)
             row[...] = own
-        found += gram_of(weights)
-    return found
-
-
-def gram_of(weights: Array) -> Array:
-    """Return the inner products of differences to the first row.
-
-    Args:
-        weights: (1 + steps, elements), the reference first.
-
-    Returns:
-        (steps, steps) float64.
-    """
-    with np.errstate(invalid="ignore"):
-        moved = weights[1:] - weights[0]
-    finite = np.isfinite(moved).all(axis=0)
-    if not finite.all():
-        moved = moved[:, finite]
-    real = np.ascontiguousarray(moved).view(np.float64)
-    return np.asarray(real @ real.T)
+        grams.take(parameter.name, parameter.shape, block, weights)
+    found = grams.found(parameter.name, parameter.elements)
+    assert found is not None  # blocks cover the parameter
+    return found[extra:, extra:]
 
 
 def path_components(gram: Array, count: int) -> tuple[Array, Array]:

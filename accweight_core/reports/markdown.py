@@ -64,7 +64,7 @@ def _run(run: Content, heading: str) -> Iterator[str]:
     if run["advice"]:
         yield from ("### What to try", "")
     for one in run["advice"]:
-        yield f"- **{_text(one['title'])}** ({_text(one['strength'])}): {_text(one['text'])}"
+        yield f"- **{_text(one['title'])}** ({_text(one['how_sure'])}): {_text(one['text'])}"
         yield from (f"  - {word}: {_text(text)}" for word, text in one["details"])
     yield from ([""] if run["advice"] else [])
 

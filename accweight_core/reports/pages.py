@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 
 from accweight_core.reports.run_content import Content, beside
 from accweight_core.reports.scatter import scatter
-from accweight_core.reports.templates import asset, embedded, probe_script, rendered
+from accweight_core.reports.templates import asset, embedded, graph_script, probe_script, rendered
 from accweight_core.text import plain
 
 SECTIONS = (
     ("what", "What was analysed"),
     ("ranking", "Which layers moved"),
     ("curves", "When they moved"),
+    ("graph", "Where in the network"),
     ("pictures", "Where in the layers"),
     ("criticality", "Which layers are critical"),
     ("advice", "What to try"),
@@ -37,6 +38,7 @@ def html_of(content: Content) -> str:
     words = {word["name"]: word for word in content["metrics"]}
     runs = [_shown(run, words) for run in content["runs"]]
     probes = [run["probes"] for run in content["runs"]]
+    graphs = [run["graph"] for run in content["runs"]]
     return rendered(
         "report.html",
         title=", ".join(run["name"] for run in runs),
@@ -52,6 +54,8 @@ def html_of(content: Content) -> str:
         script=asset("page.js"),
         probe_data=embedded(probes) if any(probes) else "",
         probe_script=probe_script(),
+        graph_data=embedded(graphs) if any(graphs) else "",
+        graph_script=graph_script(),
     )
 
 

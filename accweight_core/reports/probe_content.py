@@ -32,6 +32,7 @@ READING: Mapping[ResultKind, str] = {
         "function bends them. Each stage is seen from its own side, so a turn is no finding; that "
         "classes come apart is one."
     ),
+    ResultKind.AGAINST: "Both axes are the same at all steps; colours tell groups apart.",
     ResultKind.PATH: (
         "The weights of all steps in the plane in which they moved most. A random walk is a smooth "
         "curve here, too: only shares of variance above its own are structure."
@@ -88,6 +89,8 @@ def probe_content(result: ProbeResult, room: Room, command: str = "") -> Content
     """
     kind, attributes = probes().get(result.name), result.attributes
     views = [view for name in _shown(result) if (view := view_of(result, name, room)) is not None]
+    if any(view["kind"] == ResultKind.LINKS for view in views):  # which shows the same pictures
+        views = [view for view in views if view["name"] != "images"]
     kinds = dict.fromkeys(ResultKind(view["kind"]) for view in views)
     reading = [getattr(kind, "reading", ""), *(READING.get(one, "") for one in kinds)]
     return {
@@ -112,13 +115,13 @@ def _what(kind: type[Probe] | None) -> str:
 
 
 def _shown(result: ProbeResult) -> list[str]:
-    """Return the arrays with a view: pictures first, then points and maps, then curves.
+    """Return the arrays with a view: networks, pictures, then points and maps, then curves.
 
     Arrays of the same curves are one view, which stands for the first of them.
     """
     order = (
-        (ResultKind.PICTURES,),
-        (ResultKind.STAGES, ResultKind.POINTS, ResultKind.PATH),
+        (ResultKind.LINKS, ResultKind.PICTURES),
+        (ResultKind.STAGES, ResultKind.POINTS, ResultKind.AGAINST, ResultKind.PATH),
         (ResultKind.CELLS, ResultKind.STEPS, ResultKind.MATRIX, ResultKind.UNITS),
     )
     found = [name for kinds in order for name in arrays_of(result, *kinds)]

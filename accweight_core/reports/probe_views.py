@@ -16,7 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
-from accweight_core.analysis.probe_pictures import is_signed, pictures_at, scale_text, unit_names
+from accweight_core.analysis.probe_pictures import (
+    is_network,
+    is_signed,
+    pictures_at,
+    scale_text,
+    unit_names,
+)
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.colours.png import pixel_png
 from accweight_core.pictures.sprites import sprite
@@ -166,8 +172,36 @@ def _points(result: ProbeResult, name: str, room: Room) -> Content:
     }
 
 
+def _against(result: ProbeResult, name: str, room: Room) -> Content:
+    """Return things by two quantities: points with names, on axes with names and bounds."""
+    axis, count = result.fields[name].axes[1], result.fields[name].shape[1]
+    view, names = _points(result, name, room), result.labels(axis)
+    kept = view["rows"] if view["left_out"] else range(count)
+    view |= {"rows": [names[at] for at in kept], "quality": {}, "samples": None, "note": ""}
+    bounds = list(result.attributes.get("bounds") or [])
+    return {**view, "axes": list(result.labels("coordinate"))[:2], "bounds": bounds}
+
+
 def _samples(samples: Array) -> Content:
     return {**_sheet(samples), "height": samples.shape[1], "width": samples.shape[2]}
+
+
+def _network(result: ProbeResult, name: str, room: Room) -> Content | None:
+    """Return a network as columns of pictures with links; None if it has no room."""
+    if not is_network(result) or result.fields["images"].shape[1] > room.units:
+        return None
+    pictures = _pictures(result, "images", room)
+    columns = [[str(text), int(count)] for text, count in result.attributes["columns"]]
+    weights = result.array(name).astype(np.float64)
+    return {
+        **pictures,
+        "columns": columns,
+        "ends": result.attributes["ends"],
+        "inputs": _sheet(result.array("inputs")),
+        "names": [*result.labels("input"), *result.labels("unit")],
+        "weights": [_brief(weights[place]) for place in pictures["places"]],
+        "high": float(np.abs(weights[np.isfinite(weights)]).max(initial=0.0)) or 1.0,
+    }
 
 
 def _path(result: ProbeResult, name: str, room: Room) -> Content:
@@ -241,6 +275,8 @@ _VIEWS: Mapping[ResultKind, Callable[[ProbeResult, str, Room], Content | None]] 
     ResultKind.PICTURES: _pictures,
     ResultKind.POINTS: _points,
     ResultKind.STAGES: _points,
+    ResultKind.AGAINST: _against,
+    ResultKind.LINKS: _network,
     ResultKind.PATH: _path,
     ResultKind.STEPS: _steps_map,
     ResultKind.CELLS: _cells,

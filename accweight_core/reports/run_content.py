@@ -22,6 +22,7 @@ from accweight_core.errors import AccweightError
 from accweight_core.metrics.random_walk import WALKED, random_walk
 from accweight_core.metrics.table import BRIEF, TABLE, Floats
 from accweight_core.reports.criticality_content import criticality_content
+from accweight_core.reports.graph_content import graph_content
 from accweight_core.reports.probe_content import probes_content
 from accweight_core.reports.probe_views import REPORT
 from accweight_core.schema import in_short
@@ -60,6 +61,7 @@ def run_content(analysis: Analysis, by: str | None, name: str) -> Content:
     chosen = chosen_metric(shown.rows, by)
     found, not_seen = findings_of(analysis)
     order = shown.largest_first(chosen.by, -1)
+    curves = curves_content(shown, order)
     return {
         "name": name,
         "source": header.source,
@@ -79,15 +81,27 @@ def run_content(analysis: Analysis, by: str | None, name: str) -> Content:
         "by": chosen.by,
         "ranking": _ranking(shown, chosen.by),
         "measures": _measures(analysis),
-        "curves": _curves(shown, order),
+        "curves": curves,
+        "graph": _graph(analysis, chosen.by, order, curves["places"]),
         "pictures": _pictures(shown, order),
         "criticality": criticality_content(analysis),
         "probes": probes_content(analysis, REPORT, but=("rewind",)),
         "advice": [
-            {"strength": one.strength, "details": one.details, **one.to_json()}
+            {"how_sure": one.how_sure, "details": one.details, **one.to_json()}
             for one in advise(analysis)
         ],
     }
+
+
+def _graph(
+    analysis: Analysis, by: str, order: Sequence[int], places: Sequence[int]
+) -> Content | None:
+    """Return the graph of a run, if one is known."""
+    try:
+        graph = analysis.graph
+    except (AccweightError, OSError):
+        return None
+    return None if graph.is_chain else graph_content(analysis, graph, by, order, places)
 
 
 def _ranking(shown: Shown, by: str) -> list[Content]:
@@ -118,11 +132,20 @@ def _measures(analysis: Analysis) -> dict[str, list[float | None]]:
     return {name: [record.measures.get(name) for record in records] for name in names}
 
 
-def _curves(shown: Shown, order: Sequence[int]) -> Content:
-    """Return every metric of every layer over the steps, in the order of the ranking."""
+def curves_content(
+    shown: Shown, order: Sequence[int], steps: Sequence[int] | None = None
+) -> Content:
+    """Return every metric of every layer over the steps.
+
+    Args:
+        shown: The analysis.
+        order: Positions of the layers, in the order that they are to have.
+        steps: Indices of the steps; by default all, or as many as a page has room for.
+    """
     count = len(shown.steps)
     room = MOST_VALUES // max(1, len(order) * len(shown.metrics))
-    places = np.unique(np.linspace(0, count - 1, min(count, max(room, FEWEST_POINTS))).astype(int))
+    evenly = np.linspace(0, count - 1, min(count, max(room, FEWEST_POINTS)))
+    places = np.unique(evenly.astype(int) if steps is None else np.asarray(steps, int))
     return {
         "places": places.tolist(),
         "metrics": {

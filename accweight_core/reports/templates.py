@@ -13,6 +13,8 @@ from typing import Any
 
 from accweight_core.colours.themes import DARK, LIGHT, Theme
 from accweight_core.errors import MissingLibraryError
+from accweight_core.graphs.layout import SCRIPTS as LAYOUT
+from accweight_core.graphs.layout import script as layout_script
 from accweight_core.reports.formatting import ends, number_text, sentence
 from accweight_core.text import count, plain
 
@@ -70,13 +72,18 @@ def _template(name: str, folder: Traversable | None) -> str:
 
 SCRIPTS = (
     "probe_time.js", "probe_curves.js", "probe_pictures.js", "probe_points.js", "probe_maps.js",
-    "probe_ridges.js", "probes.js",
+    "probe_network.js", "probe_ridges.js", "probes.js",
 )  # fmt: skip
 
 
 def probe_script() -> str:
     """Return what draws the views of probes, as one script that leaves no names behind."""
     return "\n".join(['"use strict";', "(() => {", *map(asset, SCRIPTS), "})();"])
+
+
+def graph_script() -> str:
+    """Return what lays out and draws graphs."""
+    return "\n".join([*map(layout_script, LAYOUT), asset("graph.js")])
 
 
 def embedded(document: Any) -> str:

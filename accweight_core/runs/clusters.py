@@ -36,10 +36,17 @@ Member = TypeVar("Member")
 
 @dataclass(frozen=True)
 class Item:
-    """A checkpoint with the parts of its path below the source, as they are read."""
+    """A checkpoint with the parts of its path below the source.
+
+    Attributes:
+        found: The checkpoint.
+        parts: The parts as they are read.
+        named: The same parts before they were read; empty if they are as they were.
+    """
 
     found: Found
     parts: tuple[str, ...]
+    named: tuple[str, ...] = ()
 
     @property
     def written(self) -> tuple[str, ...]:
@@ -82,16 +89,21 @@ def read_below(
     A mark file stands for its folder, and a model that MLflow keeps elsewhere for one in its run.
     """
     paths = [*(one.path for one in found), *(bad.path for bad in broken)]
-    read = read_paths([_below(parts_as_logged(path), root) for path in paths]).paths
+    named = [below(parts_as_logged(path), root) for path in paths]
+    read = read_paths(named).paths
     items = [
-        Item(replace(one, read=(*root, *parts)), _without_mark(one.path, parts))
-        for one, parts in zip(found, read, strict=False)
+        Item(
+            replace(one, read=(*root, *parts)),
+            _without_mark(one.path, parts),
+            _without_mark(one.path, own),
+        )
+        for one, parts, own in zip(found, read, named, strict=False)
     ]
     beside = zip(broken, read[len(found) :], strict=True)
     return items, {bad.path: _without_mark(bad.path, parts) for bad, parts in beside}
 
 
-def _below(parts: tuple[str, ...], root: Sequence[str]) -> tuple[str, ...]:
+def below(parts: tuple[str, ...], root: Sequence[str]) -> tuple[str, ...]:
     """Return the parts of a path that follow those it has in common with the source."""
     shared = takewhile(lambda pair: pair[0] == pair[1], zip(parts[:-1], root, strict=False))
     return parts[sum(1 for _ in shared) :]
@@ -102,19 +114,30 @@ def _without_mark(path: Path, parts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def clustered(
-    items: Sequence[Item], broken: Sequence[Broken], parts_of_broken: Mapping[Path, tuple[str, ...]]
+    items: Sequence[Item],
+    broken: Sequence[Broken],
+    parts_of_broken: Mapping[Path, tuple[str, ...]],
+    runs: Iterable[tuple[str, ...]] = (),
 ) -> list[Cluster]:
-    """Return the clusters of checkpoints, each with the broken files of its pattern."""
+    """Return the clusters of checkpoints, each with the broken files of its pattern.
+
+    Args:
+        items: The checkpoints.
+        broken: Files that cannot be read.
+        parts_of_broken: Parts of their paths, as they are read.
+        runs: Parts of the folders that are runs, whose numbers are no steps.
+    """
     clusters: list[Cluster] = []
     left: list[Item] = []
-    for (index, *_), members in _by(items, _fold_key).items():
+    known = frozenset(runs)
+    for (index, *_), members in _by(items, lambda item: _fold_key(item, known)).items():
         joined = _folded(members, index) if isinstance(index, int) else []
         if not joined:
             left += members
             continue
         clusters += joined
-    for members in _by(left, lambda item: (item.parts[:-1], _name_key(item))).values():
-        clusters += _split(members)
+    clusters, of_runs = _apart(clusters, _in_folders(left))
+    clusters += _in_folders([*left, *of_runs])
     order = {item: number for number, item in enumerate(items)}
     clusters.sort(key=lambda cluster: order[cluster.items[0]])
     for bad in broken:
@@ -123,6 +146,37 @@ def clustered(
         if home is not None:
             home.broken.append(bad)
     return clusters
+
+
+def _in_folders(items: Iterable[Item]) -> list[Cluster]:
+    """Return the clusters of files that lie in one folder each."""
+    found = []
+    for members in _by(items, lambda item: (item.parts[:-1], _name_key(item))).values():
+        found += _split(members)
+    return found
+
+
+def _apart(joined: list[Cluster], inside: list[Cluster]) -> tuple[list[Cluster], list[Item]]:
+    """Return clusters over folders of steps, and the items of those whose folders are runs.
+
+    `0/last.pt` and `1/last.pt` are of two runs if `0/epoch_1.pt` and `0/epoch_2.pt` are there.
+    """
+    complete = [cluster for cluster in inside if len(cluster.items) > 1]
+    kept, of_runs = list[Cluster](), list[Item]()
+    for cluster in joined:
+        fold = cluster.fold or 0
+        folders = {item.parts[: fold + 1] for item in cluster.items}
+        is_run = not _is_keyed(cluster.items[0].parts[fold]) and any(
+            other.items[0].parts[: fold + 1] in folders for other in complete
+        )
+        of_runs += cluster.items if is_run else []
+        kept += [] if is_run else [cluster]
+    return kept, of_runs
+
+
+def _is_keyed(name: str) -> bool:
+    """Tell whether a word says that a number in a name is a step."""
+    return any(number.step_word for number in parts_of(name).counts)
 
 
 def is_in_step_folder(cluster: Cluster) -> bool:
@@ -146,25 +200,29 @@ def _name_key(item: Item) -> tuple[str, ...]:
     return parts.pattern, parts.ending, item.found.reader
 
 
-def _fold_key(item: Item) -> tuple[object, ...]:
+def _fold_key(item: Item, runs: frozenset[tuple[str, ...]]) -> tuple[object, ...]:
     """Return what folders have in common whose number may be the step, after the folder's index."""
-    index = _fold_of(item.parts)
-    if index is None:
+    index, parts = _fold_of(item.parts), item.parts
+    if index is None or (item.named[: index + 1] in runs and not _is_keyed(parts[index])):
         return (None,)
-    parts = item.parts
     pattern = parts_of(parts[index]).pattern
     return index, parts[:index], pattern, parts[index + 1 : -1], _name_key(item)
 
 
 def _fold_of(parts: Sequence[str]) -> int | None:
-    """Return the index of the folder whose number may be a step."""
+    """Return the index of the folder whose number may be a step.
+
+    Above the folder of a rank or a run only a word tells steps: `iter_1000/mp_rank_00/model.pt`.
+    """
+    is_of_run = False
     for index in range(len(parts) - 2, max(-1, len(parts) - 2 - MOST_ABOVE), -1):
         name = parts_of(parts[index])
         if any(n.tells_runs_apart for n in name.counts):
-            return None
-        is_keyed = any(n.step_word for n in name.counts)
+            is_of_run = True
+            continue
         is_last = tuple(parts[index + 1 : -1]) in ((), MLFLOW_DATA)
-        if is_keyed or name.pattern == "#" or (name.counts and is_last):
+        may_be = name.pattern == "#" or (name.counts and is_last)
+        if _is_keyed(parts[index]) or (may_be and not is_of_run):
             return index
     return None
 
@@ -175,7 +233,7 @@ def _folded(members: list[Item], index: int) -> list[Cluster]:
     if len(folders) < 2:
         return []
     name = parts_of(members[0].parts[index])
-    is_keyed = any(n.step_word for n in name.counts)
+    is_keyed = _is_keyed(members[0].parts[index])
     steps = any(n.step_word for n in parts_of(members[0].parts[-1]).counts)
     if all(len(files) == 1 for files in folders.values()):
         inside = {item.found.description.step for item in members}

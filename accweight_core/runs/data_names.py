@@ -14,11 +14,15 @@ _NAMES = frozenset(
      "target", "targets", "data", "dataset", "feature", "features", "sample", "samples", "tokens",
      "ids", "idx", "index", "indices", "mask", "latents", "noise", "prediction", "predictions",
      "preds", "logits", "outputs", "loss", "losses", "accuracy", "accuracies", "history", "time",
-     "times", "timesteps", "results", "rewards", "actions", "observations", "obs", "dones",
-     "mu", "sigma", "mean", "means", "std", "stds", "var", "variance", "min", "max", "count", "n",
-     "sum", "cov", "stats", "statistics")
+     "times", "timesteps", "results", "reward", "rewards", "action", "actions", "observation",
+     "observations", "obs", "done", "dones", "timeouts", "ret", "returns", "advantages", "low",
+     "high", "mu", "sigma", "mean", "means", "std", "stds", "var", "variance", "min", "max",
+     "count", "n", "sum", "cov", "stats", "statistics")
 )  # fmt: skip
-_WHERE = frozenset(("train", "test", "val", "valid", "validation", "dev", "eval", "all", "running"))
+_WHERE = frozenset(
+    ("train", "test", "val", "valid", "validation", "dev", "eval", "all", "running", "next", "old",
+     "space", "rms")
+)  # fmt: skip
 _UNNAMED = re.compile(r"array|arr_?\d+|tensor|value")
 """What arrays are called whose names nobody gave; then the name of the file counts."""
 

@@ -16,11 +16,11 @@ from functools import cached_property, lru_cache
 from itertools import takewhile
 
 STEP_WORDS = ("global_step", "global-step", "step", "steps", "iteration", "iter", "it", "update",
-              "batch", "ba", "epoch", "ep", "checkpoint", "ckpt", "round", "snapshot",
+              "batch", "ba", "epoch", "ep", "checkpoint", "ckpt", "round", "generation", "snapshot",
               "artifact")  # fmt: skip
 """Words for the number of a step, in order of preference."""
 
-EPOCH_WORDS = frozenset(("epoch", "ep", "round"))
+EPOCH_WORDS = frozenset(("epoch", "ep", "round", "generation"))
 """Words for the coarse count of a step, of which another may be a part."""
 
 BATCH_WORDS = frozenset(("batch", "ba"))
@@ -31,15 +31,24 @@ COUNTED_ANEW = BATCH_WORDS | {"iteration", "iter", "it", "update"}
 
 RUN_WORDS = frozenset(
     ("run", "version", "ver", "v", "fold", "seed", "trial", "exp", "experiment", "split", "replica",
-     "member", "agent", "worker", "rank", "job", "task", "sweep", "lr", "bs", "wd", "try")
+     "member", "agent", "worker", "rank", "job", "task", "sweep", "lr", "bs", "wd", "try", "cv",
+     "kfold", "ensemble", "client", "subject", "sub", "patient", "user", "speaker", "island",
+     "individual", "ind", "genome", "layer", "block", "shard")
 )  # fmt: skip
-"""Words for numbers that tell runs apart, not the steps of one."""
+"""Words for numbers that tell runs, or networks of one run, apart, not the steps of one."""
 
 SETTING_WORDS = frozenset(
     ("lr", "rate", "wd", "decay", "dropout", "drop", "alpha", "beta", "gamma", "lambda", "tau",
-     "temp", "temperature", "eps", "noise", "momentum", "ratio", "width", "scale", "v", "version")
+     "temp", "temperature", "eps", "noise", "momentum", "ratio", "width", "scale", "v", "version",
+     "sigma", "dim", "hidden", "size", "depth", "fp", "bf", "int", "uint", "float")
 )  # fmt: skip
 """Words for fractions that are settings of a run, so they belong to its name."""
+
+PART_WORDS = frozenset(("part", "chunk", "piece", "class", "expert", "head"))
+"""Words for numbers that may be those of parts of a network, or of several."""
+
+_WITHIN = {"b": "batch", "i": "iter"}
+"""Letters for counts within an epoch, where one for the epoch is before them."""
 
 SEPARATORS = "=_-. :"
 """Characters between the words and numbers of a name."""
@@ -71,9 +80,11 @@ _MEASURE = re.compile(
 _PART = re.compile(
     r"(?P<date>(?<![0-9])(?:19|20)[0-9]{2}(?P<s>[-_.]?)(?:0[1-9]|1[0-2])(?P=s)"
     r"(?:0[1-9]|[12][0-9]|3[01])"
-    r"(?:[-_T. ]?(?:[01][0-9]|2[0-3])[-_:h.]?[0-5][0-9](?:[-_:m.]?[0-5][0-9])?)?(?![0-9A-Za-z]))"
+    r"(?:[-_T. ]?(?:[01][0-9]|2[0-3])[-_:h.]?[0-5][0-9]"
+    r"(?:[-_:m.]?[0-5][0-9](?P<parts>\.[0-9]{1,9})?)?)?(?![0-9A-Za-z]))"
     r"|(?P<hash>(?<![A-Za-z0-9])(?=[a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{7,40}(?![A-Za-z0-9]))"
-    r"|(?P<number>(?:(?<==)[-+])?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2}(?![A-Za-z0-9]))?"
+    r"|(?P<release>(?<![0-9.])[0-9]{1,6}(?:\.[0-9]{1,6}){2,3}(?![0-9.]*[0-9]))"
+    r"|(?P<number>(?:(?<=[=_])[-+])?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2}(?![A-Za-z0-9]))?"
     rf"(?P<unit>[kKmMB](?={COUNTED}?(?![A-Za-z0-9])))?)"
 )
 
@@ -115,12 +126,18 @@ class Number:
     def run_word(self) -> str:
         """The word of runs before it: ``seed0``, ``version_1``; empty if there is none."""
         word = _last_word(self.key)
-        return word if word in RUN_WORDS else ""
+        return next((w for w in (word, word.removesuffix("s")) if w in RUN_WORDS), "")
 
     @property
     def tells_runs_apart(self) -> bool:
         """Whether it is the number of a run: ``seed0``, ``version_1``."""
         return bool(self.run_word)
+
+    @property
+    def may_tell_runs_apart(self) -> bool:
+        """Whether it is the number of a run, of a setting or of a part: ``alpha_10``."""
+        word = _last_word(self.key)
+        return self.tells_runs_apart or word in SETTING_WORDS or word in PART_WORDS
 
     @property
     def is_date(self) -> bool:
@@ -190,16 +207,18 @@ def parts_of(name: str) -> NameParts:
         stem = stem[: version.start()]
     else:
         version = None
-    texts, numbers, start = list[str](), list[Number](), 0
+    texts, numbers, start, told = list[str](), list[Number](), 0, 0
     for found in _PART.finditer(stem):
-        number = _number(found, stem[start : found.start()], stem[found.end() :])
+        number = _number(found, stem[max(start, told) : found.start()], stem[found.end() :])
         if number is not None:
             number = _after(numbers, stem[start : found.start()], number)
             texts.append(stem[start : found.start()])
             numbers.append(number)
             start = found.end()
+            behind = _AFTER.match(stem, start)
+            told = behind.end() if behind and behind[2].lower() == number.key else start
     return NameParts(
-        (*texts, stem[start:]), tuple(numbers), int(version[1]) if version else 0, ending
+        (*texts, stem[start:]), _spelled_out(numbers), int(version[1]) if version else 0, ending
     )
 
 
@@ -221,6 +240,17 @@ def _after(before: Sequence[Number], between: str, number: Number) -> Number:
     return replace(number, key=before[-1].key) if is_update else number
 
 
+def _spelled_out(numbers: Sequence[Number]) -> tuple[Number, ...]:
+    """Return numbers with the words that `e1_b500` and `E1_I500` abbreviate: epoch, and batch."""
+    letters = [_last_word(n.key) if n.is_glued and n.sort is Sort.COUNT else "" for n in numbers]
+    for at, letter in enumerate(letters[1:], 1):
+        if letter in _WITHIN and letters[at - 1] == "e":
+            pair = zip(numbers[at - 1 : at + 1], ("epoch", _WITHIN[letter]), strict=True)
+            spelled = [replace(n, key=n.key[:-1] + word) for n, word in pair]
+            return (*numbers[: at - 1], *spelled, *numbers[at + 1 :])
+    return tuple(numbers)
+
+
 def _number(found: re.Match[str], before: str, after: str) -> Number | None:
     """Return a number of a name; None for the setting of a run, which stays as text."""
     word = _WORD.search(before)
@@ -228,21 +258,27 @@ def _number(found: re.Match[str], before: str, after: str) -> Number | None:
     if found["hash"]:
         return Number(found[0], Sort.HASH, key, is_glued, Decimal(0))
     if found["date"]:
-        digits = re.sub("[^0-9]", "", found[0])
+        parts = found["parts"] or ""  # of a second
+        digits = re.sub("[^0-9]", "", found[0].removesuffix(parts)) + parts
         return Number(found[0], Sort.COUNT, "date", False, Decimal(digits))
+    if found["release"]:
+        parts = [Decimal(part) for part in found[0].split(".")]
+        value = sum((part / 10 ** (6 * at) for at, part in enumerate(parts)), Decimal(0))
+        return Number(found[0], Sort.COUNT, key, is_glued, value)
     behind = _AFTER.match(after)
     if behind and not is_glued and (not behind[1] or behind.end() == len(after)):
         key = behind[2].lower()
     text = found[0]
     unit = found["unit"] or ""
     value = Decimal(text.removesuffix(unit)) * _UNITS[unit]
-    is_fraction = "." in text or value != value.to_integral_value()
+    is_whole = value == value.to_integral_value()
+    is_fraction = not is_whole or ("." in text and not re.search("[eE]", text))
     number = Number(text, Sort.COUNT, key, is_glued, value)
     if _MEASURE.search(key) or (is_fraction and not unit and not number.step_word):
         if _last_word(key) in SETTING_WORDS:
             return None
         return Number(text, Sort.MEASURE, key, is_glued, value)
-    return None if value != value.to_integral_value() and not number.step_word else number
+    return None if not is_whole and not number.step_word else number
 
 
 def _last_word(key: str) -> str:

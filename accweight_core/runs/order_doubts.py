@@ -19,6 +19,7 @@ from accweight_core.runs.name_parts import (
     parts_of,
     shared_folder,
 )
+from accweight_core.runs.order_words import is_copy_name
 from accweight_core.runs.readings import read_paths
 from accweight_core.runs.run_numbers import Column, columns_of
 from accweight_core.text import shortened
@@ -135,7 +136,9 @@ def _runs_not_steps(alike: Sequence[tuple[NameParts, Told]], columns: Sequence[C
     is_setting = (
         not number.is_step and bool(number.key) and all(n.value < 1 for n in columns[0].numbers)
     )
-    if not (number.run_word or is_followed or is_setting):
+    rest = parts.texts[after:]
+    is_of_ends = not number.key.startswith("best") and any(map(is_copy_name, rest))
+    if not (number.may_tell_runs_apart or is_followed or is_setting or is_of_ends):
         return ""
     first, last = shortened([alike[at][1].path for at in (0, -1)])
     return (

@@ -11,6 +11,11 @@ _LAST = re.compile(
     r"(^|[^a-z])(last|latest|newest|final|finished|end|done|trained)([^a-z]|$)", re.IGNORECASE
 )
 _COPY = re.compile(r"(^|[^a-z])(last|latest|best|final|newest)([^a-z]|$)", re.IGNORECASE)
+_AVERAGE = re.compile(r"(^|[^a-z])(ema|swa|avg|ave|averaged?|polyak)([^a-z]|$)", re.IGNORECASE)
+_DUPLICATE = re.compile(
+    r" \([0-9]+\)$| - copy|^(copy of|backup|bak)[^a-z]|[^a-z](copy|backup|bak|old|orig)[0-9]*$",
+    re.IGNORECASE,
+)
 _HYPHENATED = re.compile(r"(?<![a-z])(pre|fine)[-_ ](trained|tuned)(?![a-z])")
 _IN_ORDER = (
     ("init", "initial", "untrained", "start", "begin", "beginning", "before", "pre", "first",
@@ -42,6 +47,16 @@ def is_last_name(name: str) -> bool:
 def is_copy_name(name: str) -> bool:
     """Tell whether a name includes 'last' or 'best', so it is probably a copy of another one."""
     return _COPY.search(name) is not None
+
+
+def is_average_name(name: str) -> bool:
+    """Tell whether a name says that the weights are those of several steps, averaged."""
+    return _AVERAGE.search(name) is not None
+
+
+def is_duplicate_name(stem: str) -> bool:
+    """Tell whether a name is what copies of a file are called: `epoch_1 (1)`, `Copy of epoch_1`."""
+    return _DUPLICATE.search(stem) is not None
 
 
 def is_reset(parts: Sequence[str], step: int, others: Sequence[int]) -> bool:

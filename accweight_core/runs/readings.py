@@ -27,6 +27,12 @@ _QUANTITY = re.compile(
 
 _PLAIN = re.compile(r"(?<![0-9.])[0-9]+(?:\.[0-9]+)?(?![0-9.A-Za-z])")
 
+_ORDINAL = re.compile(r"(?<![A-Za-z0-9.])(?P<number>[0-9]+)(?P<suffix>st|nd|rd|th)(?![A-Za-z0-9])")
+_DURATION = re.compile(
+    r"(?<![A-Za-z0-9.])(?=(?:[0-9]+[a-z]+){2})(?:(?P<d>[0-9]+)d)?(?:(?P<h>[0-9]+)h(?:rs?)?)?"
+    r"(?:(?P<m>[0-9]+)m(?:ins?)?)?(?:(?P<s>[0-9]+)s(?:ecs?)?)?(?![A-Za-z0-9])"
+)
+
 _SECONDS = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
     **dict.fromkeys(("min", "mins", "minute", "minutes"), 60),
@@ -79,7 +85,13 @@ def _read(names: dict[str, str]) -> str:
     stems = [_COMMAS.sub(lambda match: match[0].replace(",", ""), stem) for stem in stems]
     dates = Dates.of(stems)
     stems = dates.stems
-    for rewrite in (_without_separators, _in_one_unit, _with_decimals):
+    for rewrite in (
+        _without_suffixes,
+        _in_seconds,
+        _without_separators,
+        _in_one_unit,
+        _with_decimals,
+    ):
         stems = rewrite(stems)
     for name, stem, ending in zip(given, stems, endings, strict=True):
         names[name] = stem + ending
@@ -88,6 +100,32 @@ def _read(names: dict[str, str]) -> str:
 
 def _may_be_rewritten(name: str) -> bool:
     return len(name) < 256 and any(c.isalnum() for c in name)
+
+
+def _without_suffixes(stems: list[str]) -> list[str]:
+    """Read `1st` and `2nd` as 1 and 2, where several of them stand at one place."""
+    read = list(stems)
+    for matches in contexts(stems, _ORDINAL).values():
+        if len({match["suffix"] for match in matches.values()}) > 1:
+            for index, match in matches.items():
+                read[index] = replaced(match, match["number"])
+    return read
+
+
+def _in_seconds(stems: list[str]) -> list[str]:
+    """Read `1h30m` as 5400s, where several of them stand at one place."""
+    read = list(stems)
+    found = [list(_DURATION.finditer(stem)) for stem in stems]
+    told = [matches[0] if len(matches) == 1 else None for matches in found]
+    around = {replaced(match, "") for match in told if match is not None}
+    others = [m for stem in stems for m in _QUANTITY.finditer(stem) if replaced(m, "") in around]
+    unit = "s" if None in told else ""
+    if len(around) == 1 < len(others) + sum(match is not None for match in told):
+        for index, match in enumerate(told):
+            if match is not None:
+                seconds = sum(int(match[u] or 0) * _SECONDS[u] for u in "dhs")
+                read[index] = replaced(match, f"{seconds + 60 * int(match['m'] or 0)}{unit}")
+    return read
 
 
 def _without_separators(stems: list[str]) -> list[str]:

@@ -15,7 +15,12 @@ from accweight_core.runs.drafts import Draft
 from accweight_core.runs.found import Found, Order, Placed
 from accweight_core.runs.name_parts import parts_of
 from accweight_core.runs.order_doubts import GIVEN
-from accweight_core.runs.order_words import is_copy_name, is_reset
+from accweight_core.runs.order_words import (
+    is_average_name,
+    is_copy_name,
+    is_duplicate_name,
+    is_reset,
+)
 from accweight_core.runs.search import LeftOut
 from accweight_core.runs.step_order import ends_of
 from accweight_core.runs.twins import same, tensors_of, twin_of
@@ -27,10 +32,17 @@ TAKEN_IN = "to take it too, name the files in order with --given-order"
 
 @dataclass(frozen=True)
 class _Files:
-    """The files of a draft: what they are called in notes, and which are called best or last."""
+    """The files of a draft: what they are called in notes, and which are no plain members.
+
+    Attributes:
+        names: What they are called in notes.
+        special: Those that are called best or last.
+        beside: Single files beside those that are named alike.
+    """
 
     names: dict[Path, str]
     special: frozenset[Path]
+    beside: frozenset[Path]
 
     @classmethod
     def of(cls, draft: Draft) -> _Files:
@@ -39,7 +51,8 @@ class _Files:
         names = {item.found.path: label for item, label in zip(items, labels, strict=True)}
         home = len(draft.home)
         special = [i.found.path for i in items if any(map(is_copy_name, i.parts[home:]))]
-        return cls(names, frozenset(special))
+        beside = [item.found.path for item in draft.singles]
+        return cls(names, frozenset(special), frozenset(beside))
 
     def name(self, place: Placed) -> str:
         return self.names[place.found.path]
@@ -47,15 +60,20 @@ class _Files:
     def is_special(self, place: Placed) -> bool:
         return place.found.path in self.special
 
-    def rank(self, place: Placed) -> tuple[int, bool, int, str]:
+    def is_duplicate(self, place: Placed) -> bool:
+        """Tell whether a single file is named as copies of files are."""
+        return place.found.path in self.beside and is_duplicate_name(place.found.stem)
+
+    def rank(self, place: Placed) -> tuple[int, bool, bool, int, str]:
         """Return a sort key: of several checkpoints of one step, the one to keep comes first."""
-        name = place.found.parts[-1]
-        return place.step, self.is_special(place), parts_of(name).version, name
+        name, is_beside = place.found.parts[-1], place.found.path in self.beside
+        return place.step, self.is_special(place), is_beside, parts_of(name).version, name
 
 
 def resolve(draft: Draft) -> None:
     """Give the single files of a series their place, and take out copies."""
     files = _Files.of(draft)
+    _without_averages(draft, files)
     placed, without = _with_singles(draft)
     if draft.order.placed[0].source != GIVEN:
         placed = _without_copies(placed, draft, files)
@@ -72,6 +90,16 @@ def resolve(draft: Draft) -> None:
     kept += at_ends
     kept.sort(key=lambda p: p.step)
     draft.order = Order(kept, [one for one in stepless if one.path not in placed_last])
+
+
+def _without_averages(draft: Draft, files: _Files) -> None:
+    """Leave out single files called averages, whose step is not that of one checkpoint."""
+    if is_average_name(draft.cluster.items[0].parts[-1]):
+        return
+    for item in list(draft.singles):
+        if is_average_name(item.parts[-1]) and not item.found.is_named:
+            draft.singles.remove(item)
+            _leave_out(item.found, f"an average by its name; {TAKEN_IN}", draft, files)
 
 
 def _with_singles(draft: Draft) -> tuple[list[Placed], list[Found]]:
@@ -121,7 +149,8 @@ def _one_of_each_step(placed: Sequence[Placed], draft: Draft, files: _Files) -> 
             _leave_out(place.found, f"same weights as {other}", draft, files)
             continue
         claimed = f"claims step {place.step} as {other} does, with other weights"
-        if files.is_special(place) and not place.found.is_named:
+        is_less = files.is_special(place) or files.is_duplicate(place)
+        if is_less and not place.found.is_named:
             _leave_out(place.found, f"{claimed}; {TAKEN_IN}", draft, files)
             continue
         _leave_out(place.found, claimed, draft, files)

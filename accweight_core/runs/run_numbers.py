@@ -16,7 +16,8 @@ from accweight_core.runs.name_parts import SEPARATORS, NameParts, Number, Sort, 
 
 ALONE = frozenset(
     ("run", "seed", "fold", "trial", "exp", "experiment", "split", "replica", "member", "rank",
-     "worker", "agent", "try")
+     "worker", "agent", "try", "cv", "kfold", "ensemble", "client", "subject", "sub", "patient",
+     "island", "individual", "ind", "genome", "layer", "block", "shard")
 )  # fmt: skip
 """Words whose numbers never are the steps of a run."""
 

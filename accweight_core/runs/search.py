@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
+from accweight_core.endings import what_ending_says
 from accweight_core.errors import AccweightError, SourceError, reason_of
 from accweight_core.naming import natural_key
 from accweight_core.readers import Reader, marks_of, reader_for, readers
@@ -26,11 +27,20 @@ _BESIDE = re.compile(
     r"(_?states?)?([._-]\d+)*\.|^evaluations\.npz$",
     re.IGNORECASE,
 )
+MOST_OTHERS = 200
+"""Files with other endings, opened where none has one of a checkpoint: `net.pyth`, `net.0001`."""
+
+_IN_PART = re.compile(r"\.(tmp|temp|part|partial|crdownload|download|swp|lock)$", re.IGNORECASE)
+"""Endings of files that are being written."""
+
 UNFINISHED = re.compile(r"^tmp-checkpoint-\d+$|orbax-checkpoint-tmp")
 """Folders of incomplete saves, which trainers rename at the end."""
 
 _NOT_SEARCHED = re.compile(r"^\.|\.accw$|^(__pycache__|node_modules|site-packages)$")
 """Hidden folders, analyses, and folders of installed programs."""
+
+_OF_A_RUN = re.compile(r"\.hydra$|events\.out\.tfevents\.|(hparams\.yaml|progress\.csv|cout\.txt)$")
+"""What programs write once for each run, so that the number of its folder is no step."""
 
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.\w+$")
 
@@ -48,7 +58,8 @@ MOST_OPENED = 5_000, 500
 
 UNSURE = (
     *(".json", ".metadata", ".index", ".pkl", ".pickle", ".p", ".pkl.gz", ".joblib"),
-    *(".tar", ".torch", ".th", ".model", ".mdl", ".chkpt"),
+    *(".tar", ".torch", ".th", ".model", ".mdl", ".chkpt", ".t7", ".ts", ".checkpoint"),
+    *(".dill", ".cloudpickle"),
 )
 """Suffixes that other files use too: such files must be opened to see if they are checkpoints."""
 
@@ -97,12 +108,14 @@ class Search:
         left_out: What was left out, and why.
         broken: Candidates that cannot be opened.
         stopped: Where the search stopped at a limit; empty if it did not.
+        runs: Folders that are those of runs, by what else is in them.
     """
 
     files: list[Path] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
     stopped: str = ""
+    runs: list[Path] = field(default_factory=list)
 
 
 def searched(
@@ -121,7 +134,7 @@ def searched(
     """
     result = Search()
     walk = _Walk(folder, suffixes_of(asked), exclude, result)
-    files = walk.candidates()
+    files = walk.candidates() or walk.others
     files.sort(key=lambda f: natural_key(str(f)))
     beside = [file for file in files if is_training_state(file)]
     state = set(beside)
@@ -160,6 +173,7 @@ class _Walk:
         self.folder = folder
         self.is_remote = as_remote(folder) is not None
         self.unsure: set[Path] = set()
+        self.others: list[Path] = []
         self._suffixes = suffixes
         self._exclude = exclude
         self.result = result
@@ -203,6 +217,8 @@ class _Walk:
             self.result.left_out.append(LeftOut(folder, f"cannot be read ({reason_of(error)})"))
             return [], []
         self._entries += len(entries)
+        if any(_OF_A_RUN.match(entry.name) for entry in entries):
+            self.result.runs.append(folder)
         files, whole = self._files(entries)
         kept = [file for file in files if not is_excluded(file, self._exclude)]
         if whole and kept:
@@ -219,6 +235,7 @@ class _Walk:
                 continue
             is_named = is_whole or entry.name.lower().endswith(endings)
             if not is_named and not ("" in self._suffixes and not entry.suffix):
+                self._note_other(entry)
                 continue
             if not self._is_file(entry, is_named=is_named):
                 continue
@@ -230,6 +247,15 @@ class _Walk:
                 self.unsure.add(entry)
             found.append(entry)
         return found, False
+
+    def _note_other(self, entry: Path) -> None:
+        """Keep a file with another ending for a look at its content, if there is nothing else."""
+        is_known = what_ending_says(entry.name) or _IN_PART.search(entry.name)
+        if is_known or len(self.others) >= MOST_OTHERS or is_excluded(entry, self._exclude):
+            return
+        if entry.is_file():
+            self.others.append(entry)
+            self.unsure.add(entry)
 
     def _is_file(self, entry: Path, *, is_named: bool) -> bool:
         if is_named and entry.is_symlink() and not entry.exists():
@@ -250,6 +276,8 @@ class _Walk:
     def _is_searched(self, entry: Path) -> bool:
         if _NOT_SEARCHED.search(entry.name) or not entry.is_dir():
             return False
+        if entry.name == "blobs" and (entry.parent / "snapshots").is_dir():
+            return False  # the cache of the Hugging Face Hub, whose snapshots link there
         if UNFINISHED.search(entry.name):
             self.result.left_out.append(LeftOut(entry, UNFINISHED_SAVE))
             return False

@@ -9,14 +9,21 @@ was saved in two formats.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
 
 from accweight_core.errors import StepOrderError
 from accweight_core.naming import layers_of, natural_key
-from accweight_core.runs.clusters import Cluster, Item, clustered, is_in_step_folder, read_below
+from accweight_core.runs.clusters import (
+    Cluster,
+    Item,
+    below,
+    clustered,
+    is_in_step_folder,
+    read_below,
+)
 from accweight_core.runs.data_names import are_data
 from accweight_core.runs.drafts import (
     Draft,
@@ -131,7 +138,10 @@ class Series:
 
 
 def series_in(
-    found: Sequence[Found], broken: Sequence[Broken], root: Sequence[str]
+    found: Sequence[Found],
+    broken: Sequence[Broken],
+    root: Sequence[str],
+    runs: Iterable[Path] = (),
 ) -> tuple[list[Series], list[LeftOut]]:
     """Return the series among checkpoints, and what belongs to none.
 
@@ -139,10 +149,11 @@ def series_in(
         found: The checkpoints, in natural order of their names.
         broken: Files that cannot be read.
         root: Parts of the path of the source; what it is called changes nothing.
+        runs: Folders that are those of runs, by what else is in them.
     """
     items, unread = read_below(found, broken, root)
     beneath = len(root) if len(found) > 1 else 0
-    clusters = clustered(items, broken, unread)
+    clusters = clustered(items, broken, unread, [below(folder.parts, root) for folder in runs])
     complete = [drafted(c, beneath) for c in clusters if len(c.items) > 1]
     if not complete:  # one checkpoint so far, `checkpoint-500/`, and the model above it
         complete = [drafted(c, beneath) for c in clusters if is_in_step_folder(c)]
@@ -197,7 +208,7 @@ def _made(draft: Draft) -> Series:
     at = {place.found.path: index for index, place in enumerate(placed)}
     items = sorted(draft.cluster.items, key=lambda i: at.get(i.found.path, len(at)))
     same = len({len(item.parts) for item in items}) == 1
-    alike = [item.parts if same else item.parts[-1:] for item in items]
+    alike = _as_written(items) if same else [item.parts[-1:] for item in items]
     pattern, told = named_alike(alike, draft.cluster.fold)
     first = items[0]
     return Series(
@@ -212,6 +223,17 @@ def _made(draft: Draft) -> Series:
         above=frozenset(draft.above),
         told=(*told, parts_of(first.parts[-1]).ending or f".{first.found.reader}"),
     )
+
+
+def _as_written(items: Sequence[Item]) -> list[Parts]:
+    """Return the parts of paths as they are read, but folders that all share as they are named."""
+    parts = [list(item.parts) for item in items]
+    for depth in range(len(parts[0]) - 1):
+        named = {item.named[depth] for item in items if len(item.named) == len(item.parts)}
+        if len(named) == 1:
+            for own in parts:
+                own[depth] = next(iter(named))
+    return [tuple(own) for own in parts]
 
 
 def _named(made: list[Series], copies: dict[str, Series]) -> list[Series]:

@@ -63,6 +63,7 @@ class Gathered:
         broken: Files found in folders that cannot be read.
         left_out: Files and folders left out, and why.
         notes: Where the search stopped at a limit.
+        runs: Folders that are those of runs, by what else is in them.
         are_revisions: Whether what was searched are several revisions of repositories, each a
             checkpoint.
     """
@@ -72,6 +73,7 @@ class Gathered:
     broken: list[Broken] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    runs: list[Path] = field(default_factory=list)
     are_revisions: bool = False
 
 
@@ -195,6 +197,7 @@ def _at(
             result.left_out += search.left_out
             result.broken += search.broken
             result.notes += [search.stopped] if search.stopped else []
+            result.runs += search.runs
         return [_Candidate(file, is_named=False) for file in files]
     check_not_special(path)
     return [] if is_excluded(path, exclude) else [_Candidate(path, is_named=True)]

@@ -1,10 +1,11 @@
 """Find the steps of checkpoints and sort by them.
 
 A step stored in the files is used first, then a named number in their paths (``epoch=3``,
-``checkpoint-500``), then the numbers in their names, then words (``before``, ``after``), and last
-the alphabet, with a warning. All steps of a run have the same origin, because epochs of one file
-and iterations of another are not comparable. Of a path, only the parts from where the checkpoints
-differ count: what the folder of a run is called changes nothing.
+``checkpoint-500``), then the numbers in their names, then counters in the files that may count
+something else, then words (``before``, ``after``), and last the alphabet, with a warning. All steps
+of a run have the same origin, because epochs of one file and iterations of another are not
+comparable. Of a path, only the parts from where the checkpoints differ count: what the folder of a
+run is called changes nothing.
 """
 
 from __future__ import annotations
@@ -109,11 +110,13 @@ def order_of(found: Sequence[Found], *, in_given_order: bool = False, beneath: i
         in_path = [None] * len(named)  # `ep1_batch900`, `ep2_batch100`
     if _repeats(named, inside) and any(_is_distinct(named, a) for a in (in_path, numbered)):
         inside = [None] * len(named)
-    attempts = (inside, in_path, numbered)
-    for complete in (True, False):
-        for steps in attempts:
-            if _orders(named, steps, complete):
-                return _placed(named, steps)
+    is_sure = all(item.description.is_step_sure for item in found if item.description.step_key)
+    firm = (inside, in_path, numbered) if is_sure else (in_path, numbered)
+    for attempts in (firm, (inside,)):
+        for complete in (True, False):
+            for steps in attempts:
+                if _orders(named, steps, complete):
+                    return _placed(named, steps)
     return Order(_worded(named) or _unnumbered(found), [])
 
 
@@ -247,18 +250,29 @@ def _in_path(named: Sequence[_Named]) -> Attempt:
 
 
 def _by_word(named: Sequence[_Named], word: str) -> Attempt:
-    found = [_last_count(item.parts, word) for item in named]
-    values = [number.value if number is not None else None for number in found]
-    return _as_steps(values, f"in name: {word}")
+    """Return the numbers of a word; of several, the last one that grows with the first.
+
+    So `checkpoint_EPOCH_UPDATE` has the update as its step, and `checkpoint_EPOCH_LOSS` the epoch.
+    """
+    found = [_counts_of(item.parts, word) for item in named]
+    known = sorted(counts for counts in found if counts)
+    at = -1
+    if len(known) > 1 and len({len(counts) for counts in known}) == 1:
+        columns = list(zip(*known, strict=True))
+        grows = [all(a < b for a, b in pairwise(column)) for column in columns]
+        falls = [any(a > b for a, b in pairwise(column)) for column in columns]
+        if falls[-1] and any(grows):
+            at = len(grows) - 1 - grows[::-1].index(True)
+    return _as_steps([counts[at] if counts else None for counts in found], f"in name: {word}")
 
 
-def _last_count(parts: Sequence[str], word: str) -> Number | None:
-    """Return the last number of that word in the file's name, or else in a folder's name."""
+def _counts_of(parts: Sequence[str], word: str) -> tuple[Decimal, ...]:
+    """Return the numbers of that word in the file's name, or else in a folder's name."""
     for part in reversed(parts):
         numbers = [n for n in parts_of(part).counts if n.step_word == word and n.is_step]
         if numbers:
-            return numbers[-1]
-    return None
+            return tuple(number.value for number in numbers)
+    return ()
 
 
 def _as_steps(values: Sequence[Decimal | None], source: str) -> Attempt:
@@ -321,7 +335,9 @@ def _unnumbered(found: Sequence[Found]) -> list[Placed]:
     """Order by name, or keep the given order if the files were given one by one in another one."""
     if _given_in_order(found):
         return [Placed(item, index, GIVEN) for index, item in enumerate(found)]
-    by_name = sorted(found, key=lambda f: (end_of(f.stem), natural_key(f.label)))
+    by_name = sorted(
+        found, key=lambda f: (end_of(f.stem), parts_of(f.parts[-1]).version, natural_key(f.label))
+    )
     return [Placed(item, i, BY_ALPHABET) for i, item in enumerate(by_name)]
 
 

@@ -19,6 +19,7 @@ from accweight_core.runs.averages import with_averages
 from accweight_core.runs.found import Found
 from accweight_core.runs.name_parts import parts_of
 from accweight_core.runs.order_doubts import GIVEN
+from accweight_core.runs.order_words import is_copy_name
 from accweight_core.runs.resolving import TAKEN_IN
 from accweight_core.runs.revision_series import is_numbered, revision_series
 from accweight_core.runs.search import NOT_WEIGHTS, LeftOut
@@ -85,7 +86,7 @@ def _series(
         return revision_series(found, broken, in_given_order=selection.in_given_order)
     is_told = selection.in_given_order or (selection.mixed and selection.series is None)
     if not is_told:
-        series, left_out = series_in(found, broken, gathered.root)
+        series, left_out = series_in(found, broken, gathered.root, gathered.runs)
         is_named = all(item.is_named for item in found) and selection.series is None
         if not is_named or len(series) == 1 or len(_complete(series)) > 1 or _differ(series):
             return series, left_out
@@ -168,13 +169,21 @@ def _pattern(path: str) -> tuple[str, ...]:
 def plain_series(survey: Survey) -> Series | None:
     """Return the series that is plainly the run; None if the user has to choose.
 
-    It is the only one, or the only complete one beside single files.
+    It is the only one, or the only complete one beside single files and a series of best ones.
     """
     own = _own(survey.series)
     if len(own) == 1:
         return own[0]
     complete = _complete(own)
+    plain = [one for one in complete if not _are_copies(one)]
+    if len(plain) == 1 and all(one.signature == plain[0].signature for one in complete):
+        return plain[0]
     return complete[0] if len(complete) == 1 else None
+
+
+def _are_copies(series: Series) -> bool:
+    """Tell whether all of its checkpoints are called best or last, as those of a longer series."""
+    return all(is_copy_name(place.found.path.name) for place in series.placed)
 
 
 def _called(survey: Survey, name: str) -> Series:

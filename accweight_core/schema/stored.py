@@ -122,6 +122,8 @@ class Description:
         tensors: Tensors, in network order if the format keeps it.
         step: Step stored inside the file, or None.
         step_key: Name under which the step is stored.
+        is_step_sure: Whether that is more than what the names of files say; if not, it counts only
+            where names say nothing.
         files: Every file of the checkpoint (shards, external data).
         notes: Remarks for the user: what was left out, and why.
         measures: Finite training metrics stored with the weights (loss, accuracy), by name;
@@ -144,6 +146,7 @@ class Description:
     beside: tuple[str, ...] = ()
     copies: Mapping[str, tuple[StoredTensor, ...]] = field(default_factory=dict)
     is_model: bool = False
+    is_step_sure: bool = True
 
 
 class Stamp(NamedTuple):

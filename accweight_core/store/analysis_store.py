@@ -14,7 +14,8 @@
                           when all of its parameters are complete, and these are finished together
       begun.json          stamps of the checkpoint files while the analysis is unfinished
       state/000012/reference  also previous and total: the flat state after the last step, stored
-                          only on request, so that checkpoints can be appended
+                          only on request, so that checkpoints can be appended; of small
+                          parameters, one after the other, in state/packed/reference
       segments/000003-000007  the steps that were added since: totals, metrics and pictures of
                           positions 3 to 7 of the run (`segments`)
       states/000008/000012/previous   also total: the state after eight steps

@@ -166,13 +166,14 @@ def sweep_grown(store: Store) -> None:
 def _discard_first_state(store: Store, place: Path) -> None:
     """Remove the state after the first part, except for the references.
 
-    The last parameter goes first, so that the first one tells whether all are gone.
+    The last folder goes first, so that the first one tells whether all are gone.
     """
-    sizes = [parameter.elements for parameter in store.header.parameters]
-    first = next((index for index, size in enumerate(sizes) if size), 0)
-    folders = [f"{FIRST_STATE}/{index:06d}" for index in range(first, len(sizes))]
-    if any(is_folder(place / folders[0] / name) for name in LATEST):
+    refuse_links(place, FIRST_STATE)
+    if not is_folder(place / FIRST_STATE):
+        return
+    folders = sorted(path.name for path in (place / FIRST_STATE).iterdir())
+    if any(is_folder(place / FIRST_STATE / folders[0] / name) for name in LATEST):
         for folder in reversed(folders):
-            refuse_links(place, folder)
+            refuse_links(place, f"{FIRST_STATE}/{folder}")
             for name in LATEST:
-                discard(store.path, place / folder / name)
+                discard(store.path, place / FIRST_STATE / folder / name)

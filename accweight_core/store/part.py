@@ -174,6 +174,10 @@ class Part:
         """Write the state of a block after the last step; see `State.write`."""
         self._state.write(index, block, carry, names)
 
+    def flush_state(self) -> None:
+        """Write what `write_state` has kept of small parameters; `flush` does so, too."""
+        self._state.flush()
+
     @property
     def holds_state(self) -> bool:
         """Whether the state after the last step is stored, so that further ones can follow."""
@@ -196,8 +200,9 @@ class Part:
             self.flush()
 
     def flush(self) -> None:
-        """Write the buffered totals."""
+        """Write the buffered totals, after the state of their parameters."""
         began = time.monotonic()
+        self.flush_state()
         if self._waiting:
             self._totals_array.write_rows(self._with_waiting(), replace=True)
             self._waiting.clear()

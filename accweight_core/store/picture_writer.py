@@ -7,6 +7,7 @@ large one the finest level is written in chunks. Unfinished pictures of a killed
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from threading import Lock
 from typing import Protocol
@@ -102,7 +103,11 @@ class PictureWriter:
         if place not in self._open:
             steps, *_ = shape = self.grid.shape_at(place)
             missing = steps * self.grid.texels(place[1], place[2])
-            self._open[place] = self._levels.room(shape), missing
+            room = self._levels.room(shape)
+            if missing < math.prod(shape):  # the rest belongs to no tile
+                for plane in room:
+                    plane.fill(np.nan)
+            self._open[place] = room, missing
         return self._open[place][0]
 
     def _fill(self, place: Place, texels: int) -> None:
@@ -141,7 +146,7 @@ class _Levels(Protocol):
     chunk: tuple[int, int, int]
 
     def room(self, shape: tuple[int, ...]) -> Sequence[Picture]:
-        """Return where the planes of a chunk can be gathered, filled with NaN."""
+        """Return where the planes of a chunk can be gathered; their values are undefined."""
 
     def write(self, place: Place, planes: Sequence[Picture], counts: Picture) -> None:
         """Write a complete chunk."""
@@ -166,7 +171,7 @@ class _Together:
         self._array = _created(store, index, pyramid_name(index), self._pyramid, shape)
 
     def room(self, shape: tuple[int, ...]) -> Sequence[Picture]:
-        self._sheet = np.full(self._array.shape, np.nan, np.float32)
+        self._sheet = np.empty(self._array.shape, np.float32)
         return self._planes(self._sheet)
 
     def _planes(self, sheet: Picture) -> list[Picture]:
@@ -210,7 +215,7 @@ class _Apart:
         ]
 
     def room(self, shape: tuple[int, ...]) -> Sequence[Picture]:
-        return [np.full(shape, np.nan, np.float32) for _ in self._planes]
+        return [np.empty(shape, np.float32) for _ in self._planes]
 
     def write(self, place: Place, planes: Sequence[Picture], counts: Picture) -> None:
         for array, values in zip(self._planes, planes, strict=True):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -180,31 +181,41 @@ class ChunkedArray:
             os.replace(target, path)
 
     def write_part(self, start: int, values: npt.NDArray[np.floating[Any]]) -> None:
-        """Write consecutive elements of a one-dimensional array into its chunks, in place.
+        """Write consecutive elements of a one-dimensional array; see `write_parts`."""
+        self.write_parts([(start, values)])
+
+    def write_parts(self, parts: Iterable[tuple[int, npt.NDArray[np.floating[Any]]]]) -> None:
+        """Write elements of a one-dimensional array into its chunks, in place.
 
         Several threads may write different elements. Elements that are never written are
         undefined; the padding behind the end of the array is NaN.
-        """
-        stored, (chunk,) = values.astype(self._stored_dtype(), copy=False), self.chunk
-        while len(stored):
-            place, at = divmod(start, chunk)
-            part, stored = stored[: chunk - at], stored[chunk - at :]
-            start += len(part)
-            self._write_into(
-                self._file([place]), at, min(chunk, self.shape[0] - place * chunk), part
-            )
 
-    def _write_into(self, path: Path, at: int, claimed: int, values: npt.NDArray[Any]) -> None:
-        """Write values at offset `at` of a chunk whose first `claimed` elements are not padding."""
-        size = values.itemsize
-        with open_to_write(path, whole=False) as file:
-            if os.fstat(file.fileno()).st_size < self.chunk[0] * size:
-                padding = np.full(self.chunk[0] - claimed, np.nan, self._stored_dtype())
-                file.seek(claimed * size)
-                file.write(padding.data)
-                file.truncate(self.chunk[0] * size)
-            file.seek(at * size)
-            file.write(np.ascontiguousarray(values).data)
+        Args:
+            parts: Consecutive elements each, with the position of the first one.
+        """
+        (chunk,), by_chunk = self.chunk, defaultdict[int, list[tuple[int, npt.NDArray[Any]]]](list)
+        for start, values in parts:
+            stored = values.astype(self._stored_dtype(), copy=False)
+            while len(stored):
+                place, at = divmod(start, chunk)
+                part, stored = stored[: chunk - at], stored[chunk - at :]
+                start += len(part)
+                by_chunk[place].append((at, part))
+        for place, inside in by_chunk.items():
+            self._write_into(place, inside)
+
+    def _write_into(self, place: int, parts: Iterable[tuple[int, npt.NDArray[Any]]]) -> None:
+        """Write elements at some positions of a chunk, which is made if it is not there."""
+        dtype, (chunk,) = self._stored_dtype(), self.chunk
+        with open_to_write(self._file([place]), whole=False) as file:
+            if os.fstat(file.fileno()).st_size < chunk * dtype.itemsize:
+                claimed = min(chunk, self.shape[0] - place * chunk)
+                file.seek(claimed * dtype.itemsize)
+                file.write(np.full(chunk - claimed, np.nan, dtype).data)
+                file.truncate(chunk * dtype.itemsize)
+            for at, values in parts:
+                file.seek(at * dtype.itemsize)
+                write_all(file, np.ascontiguousarray(values).data)
 
     def __getitem__(self, index: Index, /) -> npt.NDArray[Any]:
         """Return a part of the array as a copy, indexed as in NumPy.

@@ -52,6 +52,7 @@ def with_state_of(description: Description, folder: Path) -> Description:
         description,
         step=description.step if step is None else step,
         step_key=description.step_key if step is None else STEP_KEY,
+        is_step_sure=description.is_step_sure or step is not None,
         notes=(*description.notes, *_notes(state, folder)),
         measures={**_measures(state, step), **description.measures},
     )

@@ -1,7 +1,8 @@
 """LoRA: two low-rank matrices that adapt a frozen layer.
 
 PEFT and similar libraries name them after the layer they adapt, ``q_proj.lora_A.weight``; both
-matrices are assigned to the layer ``q_proj``, so the ranking shows the layers of the model.
+matrices are assigned to the layer ``q_proj``, so the ranking shows the layers of the model. Those
+of diffusers are ``to_q.lora.up.weight`` or ``to_q_lora.up.weight``.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ PREFIX = "base_model.model."
 ADAPTER = re.compile(
     r"(?P<layer>.+)\.lora_(?P<embedding>embedding_)?"
     r"(A|B|up|down|magnitude_vector)(\.[^.]+)?(\.weight)?"
+    r"|(?P<own>.+)[._]lora\.(up|down)(\.weight)?|(?P<numbered>.+[._]lora[0-9]+)\.(up|down)(\.weight)?"
 )
-MARK = ".lora_"
+MARK = "lora"
 """Part of every such name; searching for it is much faster than matching the pattern."""
 
 BASE = re.compile(r"(?P<layer>.+)\.base_layer\.[^.]+")
@@ -42,7 +44,8 @@ def _hinted(tensor: StoredTensor) -> StoredTensor:
     if adapter:
         kind = Kind.CONV if len(tensor.shape) > 2 else Kind.LINEAR
         kind = Kind.EMBEDDING if adapter["embedding"] else kind
-        return replace(tensor, hints=Hints(layer=adapter["layer"], kind=kind))
+        layer = adapter["layer"] or adapter["own"] or adapter["numbered"]
+        return replace(tensor, hints=Hints(layer=layer, kind=kind))
     if base:
         return replace(tensor, hints=Hints(layer=base["layer"]))
     return tensor

@@ -76,6 +76,13 @@ MOST_RUNS = 8
     metavar="NAME[I,J,...]",
     help="Weight to select, by its parameter and index: 'fc1.weight[3, 5]'.",
 )
+@click.option(
+    "--data",
+    type=options.FILE,
+    metavar="FILE",
+    help="Samples that probes were shown: an .npz with x and y, an .npy, or a folder of images; "
+    "points lead to them.",
+)
 @click.option("--bare", is_flag=True, help="Show the 3D scene only, with title, step and legend.")
 @click.option(
     "--texture-memory",
@@ -103,9 +110,11 @@ def view(
     scope: str | None,
     by: str | None,
     weight: str | None,
+    data: Path | None,
 ) -> None:
     """Fly through a network while it learns: every layer in 3D, along the timeline."""
     from accweight_core.metrics.table import checked_metric
+    from accweight_viewer.model.settings import Settings
     from accweight_viewer.opening import opened_window
 
     picked = None if weight is None else _parsed_weight(weight)
@@ -122,7 +131,7 @@ def view(
         "colour_map": colours,
         "logarithmic": logarithmic,
         "scope": scope,
-        "first_metric": by and checked_metric(by),
+        "columns": by and tuple(dict.fromkeys([checked_metric(by), *Settings().columns])),
         "curve_metric": by,
     }
     capturing = picture is not None or film is not None
@@ -137,6 +146,7 @@ def view(
             capturing=capturing,
             difference=difference,
             remember=not capturing,
+            data=data,
         )
 
     if not analysis:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from accweight_viewer.model.session import Session
+from accweight_viewer.panes.found_row import FoundRow
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.scene.fly_keys import FlyKeys
 from accweight_viewer.scene.view import SceneView
@@ -21,6 +22,7 @@ class KeyedWindow(Protocol):
     session: Session
     table: LayerTable
     scenes: list[SceneView]
+    found: FoundRow
 
     def toggle_playing(self) -> None:
         """Start or stop playback."""
@@ -74,6 +76,7 @@ class WindowKeys:
             "T": lambda: session.change(
                 theme="light" if session.settings.theme == "dark" else "dark"
             ),
+            "G": lambda: window.found.toggle_graph(),
             "/": table.focus_search,
             "Ctrl+F": table.focus_search,
             "?": window.show_guide,
@@ -86,7 +89,7 @@ class WindowKeys:
     def back(self) -> None:
         """Leave the guide or an enlarged picture, a field and a filter, or the front of a layer."""
         window, table = self._window, self._window.table
-        if window.leave_guide() or window.restore_scene():
+        if window.leave_guide() or window.found.graph.leave() or window.restore_scene():
             return
         was_filtering = table.search.hasFocus() or bool(table.search.text())
         table.show_all()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accweight_viewer import display
+from accweight_viewer.model.given_samples import GivenSamples
 from accweight_viewer.model.session import Session
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def opened_window(
     capturing: bool = False,
     difference: bool = False,
     remember: bool = False,
+    data: Path | None = None,
 ) -> MainWindow:
     """Return the viewer's window, shown.
 
@@ -42,12 +44,16 @@ def opened_window(
             time stands still.
         difference: Whether to start with the difference of two analyses.
         remember: Whether to load and save settings.
+        data: File or folder of the samples that probes were shown.
 
     Raises:
         StoreError: If there is no analysis at a path.
+        SourceError: If there are no samples at `data`.
+        FormatError: If they cannot be read.
         DisplayError: If there is no usable display.
     """
     session = Session(paths)  # report a wrong path before a window opens
+    session.given = None if data is None else GivenSamples.read(data)
     display.need_display(*size, virtual=capturing)
     application = display.application()
     application.setApplicationName("accweight")

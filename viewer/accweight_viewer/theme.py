@@ -34,6 +34,7 @@ def style_sheet(theme: Theme) -> str:
     QPushButton:hover, QToolButton:hover, QComboBox:hover {{ border-color: {t.dim}; }}
     QPushButton:checked, QToolButton:checked {{ border-color: {t.accent}; color: {t.accent}; }}
     QLineEdit:focus, QComboBox:focus, QDoubleSpinBox:focus {{ border-color: {t.accent}; }}
+    QComboBox {{ combobox-popup: 0; }}
     QComboBox::drop-down {{ border: none; width: 16px; }}
     QComboBox QAbstractItemView {{ background: {t.panel}; border: 1px solid {t.line};
         selection-background-color: {t.bar}; selection-color: {t.ink}; }}

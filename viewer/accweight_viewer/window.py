@@ -1,14 +1,12 @@
 """The main window: layer table, scenes, two picture windows, timeline.
 
-It owns the clock. A tick advances time and camera, lets the panes update, and the clock stops when
-nothing is left to do, so that a still picture costs nothing.
+A tick of its clock advances time and camera and lets the panes update.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from importlib.metadata import version
 from typing import TypeVar
@@ -16,12 +14,13 @@ from typing import TypeVar
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.text import plain
+from accweight_viewer.clock import WindowClock
 from accweight_viewer.exact_values import ExactValues
 from accweight_viewer.exports import Exports
+from accweight_viewer.growth import Growth
 from accweight_viewer.keys import WindowKeys
 from accweight_viewer.layout import NAMES, PaneLayout
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.caption import Caption
 from accweight_viewer.panes.colour_bar import ColourBar
@@ -41,18 +40,8 @@ from accweight_viewer.scene.cameras import Cameras
 from accweight_viewer.scene.scene_row import SceneRow
 from accweight_viewer.scene.view import SceneView
 from accweight_viewer.theme import Theme, style_sheet, theme_called
-from accweight_viewer.widgets.background import Background
 from accweight_viewer.widgets.boxes import column
 from accweight_viewer.widgets.pane import Pane
-
-TICK_MS = 14
-"""Slightly less than a 60th of a second, because timers fire late, never early."""
-
-REFRESH_MS = 700
-"""Time between two checks whether the analysis has grown."""
-
-LONGEST_TICK = 0.1
-"""Most seconds that one tick advances, so that nothing jumps after a pause."""
 
 LEAST_SIZE = 320, 240
 """Smallest window; panes that do not fit are hidden."""
@@ -77,10 +66,11 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         timeline: The timeline.
         legend: The legend of the scenes.
         histogram: What is below it.
-        histogram: What is below it.
         layout_of_panes: Where they are.
         keys: Its keys.
         exports: What can be taken out of it.
+        clock: What makes it tick.
+        growth: What follows analyses that are still written.
         failure: Why something cannot be shown; empty if nothing failed.
     """
 
@@ -114,8 +104,8 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self._budget = budget_bytes
         self._preferences = preferences
         self._bare = bare
-        self._capturing = capturing
-        self._closed = False
+        self.clock = WindowClock(self, self._advance, standing=capturing)
+        self.growth = Growth(session, self)
         self._exact = ExactValues(
             [run.path for run in session.runs], lambda *told: self.readout.take_answer(*told)
         )
@@ -127,17 +117,8 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.setStyleSheet(style_sheet(theme_called(session.settings.theme)))
         self._exact.mark_nonfinite(session.runs, session.redraw)
         self._retitle()
-        self._last_tick = time.perf_counter()
-        self._clock = QtCore.QTimer(self)
-        self._clock.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
-        self._clock.timeout.connect(self._tick)
-        self._growth = QtCore.QTimer(self)
-        self._growth.timeout.connect(lambda: self._looking.loader.request(self.session.runs))
-        self._looking: Background[ShownRun, ShownRun | None] = Background(
-            ShownRun.refreshed, self._looked
-        )
         if not capturing:
-            self._growth.start(REFRESH_MS)
+            self.growth.start()
         self.cameras.home(at_once=True)
         self.scenes[0].setFocus()  # so that the first keys fly
         self._wake()
@@ -192,7 +173,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         menu.addAction("Keys, mouse and colours\t?").triggered.connect(lambda *_: self.show_guide())
         menu.addAction(f"accweight {version('accweight')}").setEnabled(False)
         kept = self._preferences
-        if kept is not None and not kept.has_flown and not self._capturing:
+        if kept is not None and not kept.has_flown and not self.clock.standing:
             self.hint = Hint(self.flight, self.scenes[0])
             self.hint.gone.connect(kept.keep_flown)
 
@@ -245,18 +226,14 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     # --- the clock ------------------------------------------------------------------------
 
     def _wake(self) -> None:
-        if not self._capturing and not self._closed and not self._clock.isActive():
-            self._last_tick = time.perf_counter()
-            self._clock.start(TICK_MS)
+        self.clock.wake()
 
-    def _tick(self) -> None:
-        now = time.perf_counter()
-        seconds, self._last_tick = min(now - self._last_tick, LONGEST_TICK), now
+    def _advance(self, now: float, seconds: float) -> bool:
+        """Advance in time; return whether there is more to do."""
         self.session.advance(seconds)
         self.cameras.advance(seconds)
         busy = self._draw(now) or self.session.cursor.playing
-        if not busy and not self.cameras.moving:
-            self._clock.stop()
+        return busy or self.cameras.moving
 
     def _draw(self, now: float) -> bool:
         busy = [pane.tick(now) for pane in self._shown_panes]
@@ -271,17 +248,10 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
     # --- capturing ------------------------------------------------------------------------
 
-    @contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self) -> AbstractContextManager[None]:
         """Let time and camera stand still, so that a picture or a movie can be taken."""
-        before, self._capturing = self._capturing, True
         self.session.pause()
-        self._clock.stop()
-        try:
-            yield
-        finally:
-            self._capturing = before
-            self._wake()
+        return self.clock.hold()
 
     def process(self) -> None:
         """Process all pending events, without advancing time."""
@@ -303,7 +273,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
     @property
     def closed(self) -> bool:
         """Whether it has been closed, perhaps before it was ever seen."""
-        return self._closed
+        return self.clock.ended
 
     def grab_image(self) -> QtGui.QImage:
         """Return an image of the window."""
@@ -351,12 +321,12 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
     def _ask_exact(self) -> None:
         pick = self.session.pick
-        if pick is not None and not self._capturing:
+        if pick is not None and not self.clock.standing:
             self._exact.ask(pick)
 
     def _hovered(self, scene: SceneView, pick: Pick | None) -> None:
         self.status.show_hovered(scene.source, pick)
-        if pick is not None and not self._capturing:
+        if pick is not None and not self.clock.standing:
             self._exact.start(pick.run)  # a click may follow
 
     def _data_changed(self) -> None:
@@ -366,11 +336,6 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.cameras.settle()
         self._ask_exact()
         self._wake()
-
-    def _looked(self) -> None:
-        """Show what has grown, if anything has."""
-        found = dict(self._looking.values())
-        self.session.take([found.get(run) for run in self.session.runs])
 
     def _settings_changed(self, names: frozenset[str]) -> None:
         if "theme" in names:
@@ -419,9 +384,7 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
 
     def closeEvent(self, event: QtGui.QCloseEvent) -> None:  # noqa: N802 - Qt's name
         """Save settings and layout, and stop all background work."""
-        self._closed = True
-        self._clock.stop()
-        self._growth.stop()
+        self.clock.end()
         self.keys.close()
         if self._preferences is not None and not self._bare:
             self.layout_of_panes.keep(self._preferences)
@@ -429,5 +392,5 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         for pane in self.panes:
             pane.close()
         self._exact.close()
-        self._looking.close()
+        self.growth.close()
         super().closeEvent(event)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 STRONG, MODERATE = 2.0, 1.3
 """How many times a value is beyond its threshold from which evidence is strong, or moderate."""
 
+FAR = 99
+"""Times a threshold from which it is not counted how many."""
+
 SHOWN = 3
 """Layers whose evidence is told in a sentence; `Advice.evidence` has all."""
 
@@ -58,6 +61,15 @@ class Advice:
             return "certain"
         beyond = max(case.beyond for case in self.cases)
         return "strong" if beyond >= STRONG else "moderate" if beyond >= MODERATE else "weak"
+
+    @property
+    def how_sure(self) -> str:
+        """Whether it is certain, or how far beyond its threshold a hypothesis is."""
+        if self.rule.kind == FACT:
+            return "certain"
+        beyond = max(case.beyond for case in self.cases)
+        times = f"{beyond:.2g}" if beyond < FAR else f"over {FAR}"
+        return f"a hypothesis; {times} times its threshold"
 
     @property
     def text(self) -> str:

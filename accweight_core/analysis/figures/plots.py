@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from accweight_core.analysis.probe_metrics import is_probe_metric
 from accweight_core.analysis.ranking import Chosen, chosen_metric
 from accweight_core.analysis.shown import Shown
 from accweight_core.arguments import brief, check_count
@@ -16,6 +18,7 @@ from accweight_core.text import plain
 
 if TYPE_CHECKING:
     from accweight_core.analysis.figures.page import Drawing
+    from accweight_core.graphs.layer_graph import LayerGraph
 
 ENDINGS = ("png", "svg", "pdf")
 """Endings of files that figures are written to."""
@@ -101,6 +104,42 @@ class Plots:
         check_count(top, "top")
         return layers_figure(self._shown, self._at(step), top)
 
+    def graph(
+        self,
+        by: str | None = None,
+        step: int | None = None,
+        *,
+        graph: LayerGraph | None = None,
+        unfolded: bool = False,
+    ) -> Drawing:
+        """Draw the graph of the network, with layers coloured by a number at a step.
+
+        Args:
+            by: A metric, or a number that a probe found of layers; `relative` by default.
+            step: A step of the run; the last one by default.
+            graph: The graph; the one in the analysis by default.
+            unfolded: Whether all modules are open, as far as that can be drawn.
+
+        Raises:
+            UnknownNameError: If there is no such number or step.
+            StoreError: If the stored graph is damaged.
+            MissingLibraryError: If QuickJS is not installed.
+        """
+        from accweight_core.analysis.figures.graph import graph_figure
+        from accweight_core.analysis.graph_colours import layer_numbers
+        from accweight_core.analysis.layer_graphs import graph_at
+        from accweight_core.analysis.probe_results import Probes
+        from accweight_core.graphs.modules import ModuleTree
+
+        at, store = self._at(step), self._shown.source.store
+        path = None if store is None else store.path
+        names = [row.name for row in self._shown.rows]
+        tree = ModuleTree(graph_at(path, names) if graph is None else graph)
+        chosen = by if is_probe_metric(by) else self._metric(by, at).by
+        words, values = layer_numbers(self._shown, Probes(path), str(chosen))
+        opened = tree.whole() if unfolded else tree.opening()
+        return graph_figure(self._shown, tree, opened, str(chosen), words, values, at)
+
     def _metric(self, name: str | None, step_index: int = -1) -> Chosen:
         chosen = chosen_metric(self._shown.rows, name, step_index)
         return replace(chosen, notes=tuple(map(plain, chosen.notes)))
@@ -121,17 +160,22 @@ def check_can_draw() -> None:
         raise MissingLibraryError("matplotlib", "plot", "drawing figures") from None
 
 
-def ending_of(path: Path) -> str:
+def ending_of(path: Path, also: Sequence[str] = ()) -> str:
     """Return the format that the name of a figure asks for.
+
+    Args:
+        path: The file.
+        also: Endings that the caller writes by other means, for the error.
 
     Raises:
         UnknownNameError: If figures are not written in it.
     """
     ending = path.suffix.removeprefix(".").lower()
     if ending not in ENDINGS:
+        known = (*ENDINGS, *also)
         raise UnknownNameError(
             f"a figure is not written as {brief(path.name)}; its name must end in "
-            f".{', .'.join(ENDINGS[:-1])} or .{ENDINGS[-1]}"
+            f".{', .'.join(known[:-1])} or .{known[-1]}"
         )
     return ending
 

@@ -58,7 +58,7 @@ class TaskResult:
 
 
 def run_task(task: Task) -> TaskResult:
-    """Run a task; its pictures are stored when this returns.
+    """Run a task; its pictures and its state are stored when this returns.
 
     Raises:
         EngineError: If this process does not see the store or the files, or the job has ended.
@@ -103,6 +103,8 @@ def _part(job: Job, slice_: Slice, cuts: Sequence[tuple[tuple[int, int], ...]]) 
     with OpenFiles(ahead=_ahead([walk])) as files:
         found = joined([_sums(job, files, buffers, walk, block) for block in blocks])
     walk.walked()
+    if store is not None:
+        store.flush_state()
     return found
 
 
@@ -134,6 +136,8 @@ def _whole(
         for pack_walk in pack_walks:
             _check_on(job)
             packed[pack_walk.number] = pack_walk.walk(files, buffers)
+    if store is not None:
+        store.flush_state()
     return found, packed
 
 

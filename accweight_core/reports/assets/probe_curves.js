@@ -43,7 +43,7 @@ function curves(element, view, probe, time) {
       const upwards = axis(one.chart.log ? { filter: powers } : {});
       one.plot = new uPlot({
         width: Math.max(one.room.clientWidth, 240), height: 170,
-        scales: { x: { time: false }, y: { distr: one.chart.log ? 3 : 1 } },
+        scales: { x: { time: false, ...(view.span ? { range: view.span } : {}) }, y: { distr: one.chart.log ? 3 : 1, ...(one.chart.range ? { range: one.chart.range } : {}) } },
         axes: [{ ...axis(), size: 26, gap: 2 },
                { ...upwards, size: 54, values: (self, ticks) => ticks.map((tick) => (tick == null ? "" : read(tick))) }],
         series: [{}, ...one.chart.lines.map((line, at) => ({

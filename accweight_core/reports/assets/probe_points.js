@@ -17,6 +17,30 @@ function bounds(points) {
   if (!(right >= left)) return [0, 0, 1];
   return [(left + right) / 2, (top + bottom) / 2, 0.54 * Math.max(right - left, bottom - top, 1e-9)];
 }
+function axesOf(pen, side, room, frame, [low, high], names) { // a box, its ends and the names of both axes
+  const at = (value, axis) => ((value - frame[axis]) / frame[2]) * room;
+  const [left, right] = [side / 2 + at(low, 0), side / 2 + at(high, 0)];
+  const [bottom, top] = [side / 2 - at(low, 1), side / 2 - at(high, 1)];
+  pen.strokeStyle = css("--line");
+  pen.lineWidth = 1;
+  pen.strokeRect(left, top, right - left, bottom - top);
+  pen.font = FONT;
+  pen.fillStyle = css("--dim");
+  pen.textBaseline = "middle";
+  const line = (ends) => {
+    pen.textAlign = "left"; pen.fillText(read(low), ...ends[0]);
+    pen.textAlign = "right"; pen.fillText(read(high), ...ends[1]);
+  };
+  line([[left, bottom + 14], [right, bottom + 14]]);
+  pen.textAlign = "center";
+  pen.fillText(names[0], side / 2, bottom + 14, right - left - 60);
+  pen.save();
+  pen.translate(left - 14, side / 2);
+  pen.rotate(-Math.PI / 2);
+  pen.fillText(names[1], 0, 0, bottom - top - 60);
+  line([[top - bottom, 0].map((value) => value / 2), [(bottom - top) / 2, 0]]);
+  pen.restore();
+}
 
 function scatter(element, view, probe, time) {
   heading(element, view.words);
@@ -26,6 +50,7 @@ function scatter(element, view, probe, time) {
   const named = classes.length > 1 && classes.length < count;
   const place = new Map(classes.map((one, at) => [one, at]));
   const name = (one) => view.names[one] ?? String(one);
+  const axes = view.axes ?? [], edges = view.bounds?.length ? view.bounds : null;
   let stage = stages.length - 1, chosen = null, pointed = null;
   const sized = make("input"), label = make("label", "toggle");
   sized.type = "checkbox";
@@ -59,10 +84,11 @@ function scatter(element, view, probe, time) {
   }
   const plane = make("div", "plane"), canvas = make("canvas", "points-of"), aside = make("div", "aside");
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", `${count} samples as points`);
+  canvas.setAttribute("aria-label", axes.length ? `${count} points: ${axes.join(", ")}` : `${count} samples as points`);
   plane.append(canvas, aside);
   element.append(plane);
-  const worth = make("dl"), picked = make("div", "picked", view.samples ? "point at a sample" : "");
+  const hint = view.samples ? "point at a sample" : axes.length ? "point at a point" : "";
+  const worth = make("dl"), picked = make("div", "picked", hint);
   aside.append(worth, picked);
   const buttons = named ? make("div", "classes") : null;
   if (buttons) {
@@ -82,7 +108,7 @@ function scatter(element, view, probe, time) {
     }
     aside.append(buttons);
   }
-  if (steps.length > 1) aside.append(label);
+  if (steps.length > 1 && !axes.length) aside.append(label);
   sized.addEventListener("change", () => draw());
   notes(element, view.note === view.words ? "" : view.note, view.left_out);
   const own = view.points.map((flat) => (stages.length
@@ -90,7 +116,7 @@ function scatter(element, view, probe, time) {
     : [bounds([flat])]));
   const frames = stages.length
     ? stages.map((_, at) => bounds(view.points.map((flat) => flat.slice(2 * count * at, 2 * count * (at + 1)))))
-    : [bounds(view.points)];
+    : [edges ? bounds([[edges[0], edges[0], edges[1], edges[1]]]) : bounds(view.points)];
 
   function placed() { // positions of all points at this time, from -1 to 1
     const [at, next, share] = between(time, steps);
@@ -120,7 +146,8 @@ function scatter(element, view, probe, time) {
     canvas.style.width = canvas.style.height = `${side}px`;
     const pen = canvas.getContext("2d");
     pen.scale(ratio, ratio);
-    const half = side / 2, room = half - 10;
+    const half = side / 2, room = half - (axes.length ? 20 : 10);
+    if (axes.length) axesOf(pen, side, room, frames[0], edges ?? [frames[0][0] - frames[0][2], frames[0][0] + frames[0][2]], axes);
     positions = placed().map((value, at) => (value == null ? null : half + (at % 2 ? -value : value) * room));
     const radius = count > 700 ? 2.6 : count > 200 ? 3.4 : 4.4;
     const tones = classes.map((_, at) => css(`--class-${at % CLASSES}`)), plain = css("--curve-0"), faint = css("--faint");
@@ -136,7 +163,7 @@ function scatter(element, view, probe, time) {
       mark(pen, Math.floor(at / CLASSES) % 4, x, y, radius);
     }
     pen.globalAlpha = 1;
-    if (named && classes.length <= 2 * CLASSES) names(pen, tones);
+    if (named && !axes.length && classes.length <= 2 * CLASSES) names(pen, tones);
     if (pointed != null && positions[2 * pointed] != null) {
       pen.strokeStyle = css("--ink");
       pen.lineWidth = 1.6;
@@ -184,8 +211,8 @@ function scatter(element, view, probe, time) {
   function show() {
     if (pointed == null) return;
     const words = make("div");
-    if (view.classes.length) words.append(make("b", "", name(view.classes[pointed])), make("br"));
-    words.append(`sample ${view.rows[pointed]}`);
+    if (view.classes.length && !axes.length) words.append(make("b", "", name(view.classes[pointed])), make("br"));
+    words.append(axes.length ? view.rows[pointed] : `sample ${view.rows[pointed]}`);
     if (!view.samples) { picked.replaceChildren(words); return; }
     const one = make("canvas"), { width, height } = view.samples, index = pointed;
     [one.width, one.height] = [width, height];

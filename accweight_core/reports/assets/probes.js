@@ -1,6 +1,6 @@
 // Draw every view of every probe; `runs` are theirs, as in `probe_views.py`.
 const runs = JSON.parse(document.getElementById("probe-data").textContent);
-const DRAWN = { numbers: curves, layers: curves, rows: curves, pictures, points: scatter, stages: scatter, path, cells, steps: stepsMap, units, matrix: units, ridges };
+const DRAWN = { numbers: curves, layers: curves, rows: curves, pictures, points: scatter, stages: scatter, against: scatter, links: network, path, cells, steps: stepsMap, units, matrix: units, ridges };
 document.querySelectorAll(".probes").forEach((root) => {
   const probes = runs[Number(root.dataset.run)], time = new Time(root, probes);
   root.querySelectorAll(".view").forEach((element) => {

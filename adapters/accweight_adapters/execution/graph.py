@@ -54,6 +54,7 @@ class Compilation:
         slots: Slots by names.
         constants: Contents of slots that never change.
         captured: Slots that stand for values of the outer graph, and their slots there.
+        inner: For values in bodies of operators here, by name, the slots of the operators' results.
     """
 
     opset: int
@@ -62,6 +63,7 @@ class Compilation:
     slots: dict[str, int] = field(default_factory=dict)
     constants: dict[int, Any] = field(default_factory=dict)
     captured: dict[int, int] = field(default_factory=dict)
+    inner: dict[str, tuple[int, ...]] = field(default_factory=dict)
     arguments: list[int] = field(default_factory=list)
     results: list[int] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
@@ -117,7 +119,7 @@ class Compilation:
         """Add a node."""
         operator = self._operator(proto)
         inputs = [self._input(proto, name) for name in proto.input]
-        node, bodies = self._node(proto)
+        node, bodies, within = self._node(proto)
         own = len(inputs)
         inputs += bodies
         what = described(proto.op_type, proto.name)
@@ -131,6 +133,8 @@ class Compilation:
         outputs = tuple(self.slot(name) if name else NOTHING for name in proto.output)
         static = self._is_static(proto, inputs)
         made = [slot for slot in outputs if slot != NOTHING]
+        for name in within if made else ():
+            self.inner[name] = (*self.inner.get(name, ()), made[0])
         if static:
             self.static.update(made)
         if static or self._is_fixed(operator, inputs[:own]):
@@ -169,8 +173,8 @@ class Compilation:
             )
         return slot
 
-    def _node(self, proto: NodeProto) -> tuple[Node, list[int]]:
-        """Return the node for its maker, and the slots that its bodies take from here."""
+    def _node(self, proto: NodeProto) -> tuple[Node, list[int], list[str]]:
+        """Return the node for its maker, what its bodies take from here, and names inside them."""
         attributes: dict[str, Any] = {}
         bodies: dict[str, Compilation] = {}
         for attribute in proto.attribute:
@@ -184,9 +188,12 @@ class Compilation:
                 body.program(),
                 len(body.arguments),
                 tuple(around.index(slot) for slot in body.captured.values()),
+                body.made(),
+                body.inner,
             )
             for name, body in bodies.items()
         }
+        within = [name for body in bodies.values() for name in (*body.made(), *body.inner)]
         node = Node(
             proto.op_type,
             proto.name,
@@ -196,7 +203,12 @@ class Compilation:
             tuple(bool(name) for name in proto.output),
             ready,
         )
-        return node, around
+        return node, around, list(dict.fromkeys(within))
+
+    def made(self) -> dict[str, int]:
+        """Return the slots of the values that operators make, by name."""
+        made = {slot for step in self.steps for slot in step.outputs}
+        return {name: slot for name, slot in self.slots.items() if slot in made}
 
     def _folded(self, proto: NodeProto, call: Any, inputs: Sequence[int], what: str) -> bool:
         """Compute a node of constants now; tell whether its results are kept.

@@ -2,7 +2,8 @@
 
 Nodes are modules by their names. The node of a module that has parameters of its own is its
 result, which is what comes before the activation function where that is a module or a call of its
-own, as it nearly always is.
+own, as it nearly always is. Where what follows overwrites it (``F.relu(x, inplace=True)``), what
+follows is given a copy.
 """
 
 from __future__ import annotations
@@ -18,10 +19,16 @@ from torch import Tensor, nn
 
 from accweight_adapters.execution.element_types import as_array
 from accweight_adapters.execution.function_network import FunctionNetwork
+from accweight_adapters.execution.module_gates import gates_of_call, kind_of
 from accweight_adapters.execution.program import failure
-from accweight_adapters.execution.torch_bound import Function, TorchBound, fitting_weights
+from accweight_adapters.execution.torch_bound import (
+    Function,
+    TorchBound,
+    check_gated,
+    fitting_weights,
+)
 from accweight_core.errors import AccweightError, ArgumentTypeError, ArgumentValueError
-from accweight_core.probes.network import OUTPUT, Array, Network, Port
+from accweight_core.probes.network import OUTPUT, Array, Inputs, Network, Port
 
 
 class ModuleNetwork(Network):
@@ -32,6 +39,10 @@ class ModuleNetwork(Network):
     def __init__(self, module: nn.Module, inputs: Sequence[str]) -> None:
         # a copy, because its mode changes, and hooks are put on it
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        for part in self.module.modules():
+            if getattr(part, "inplace", False) is True:
+                part.inplace = False  # type: ignore[assignment]  # as ReLU(inplace=True)
+        self.overwritten: set[str] = set()
         self.inputs = tuple(Port(name, None, "") for name in inputs)
         self.outputs: tuple[Port, ...] = (Port(OUTPUT, None, ""),)
         self.own = {name: value.detach() for name, value in _state(self.module)}
@@ -97,6 +108,41 @@ class ModuleBound(TorchBound):
         layers = self.network.layers
         return (*layers, *(name for name in self.network.modules if name not in set(layers)))
 
+    @property
+    def gated(self) -> tuple[str, ...]:
+        """Names of the layers with gates."""
+        modules = self.network.modules
+        return tuple(name for name in self.network.layers if kind_of(modules[name]) is not None)
+
+    def gates(self, x: Inputs, layers: Sequence[str]) -> dict[str, dict[str, Array]]:
+        """Return the gates of layers, several calls one after the other; see `GatedNetwork`."""
+        check_gated(layers, self.gated)
+        calls: dict[str, list[dict[str, Tensor]]] = {name: [] for name in layers}
+
+        def hook(name: str) -> Callable[..., None]:
+            def record(module: nn.Module, given: Any, named: Mapping[str, Any]) -> None:
+                x = given[0] if given else named["input"]
+                state = given[1] if len(given) > 1 else named.get("hx")
+                calls[name].append(gates_of_call(module, x, state))
+
+            return record
+
+        with ExitStack() as stack, torch.no_grad():
+            for name in calls:
+                module = self.network.modules[name]
+                handle = module.register_forward_pre_hook(hook(name), with_kwargs=True)
+                stack.callback(handle.remove)
+            self.forward(self._given(x))
+        for name, found in calls.items():
+            if not found:
+                raise _not_called(name)
+        return {
+            name: {
+                gate: as_array(torch.cat([call[gate] for call in found], 1)) for gate in found[0]
+            }
+            for name, found in calls.items()
+        }
+
     def evaluated(
         self,
         inputs: Mapping[str, Tensor],
@@ -108,18 +154,23 @@ class ModuleBound(TorchBound):
     ) -> dict[str, Tensor]:
         """Return outputs, if asked for, and kept nodes."""
         kept: dict[str, Tensor] = {}
+        versions: dict[str, int] = {}
         arguments = tuple(inputs[port.name] for port in self.network.inputs)
-        with self._hooked(dict.fromkeys([*keep, *functions]), functions, kept):
+        with self._hooked(dict.fromkeys([*keep, *functions]), functions, kept, versions):
             try:
                 made = torch.func.functional_call(self.network.module, dict(weights), arguments)
             except AccweightError:
                 raise
             except Exception as error:  # whatever the module raises
                 raise failure(type(self.network.module).__name__, error) from error
+        changed = {name for name, version in versions.items() if kept[name]._version != version}
+        if changed - self.network.overwritten:
+            self.network.overwritten |= changed
+            return self.evaluated(inputs, keep, weights, functions, outputs=outputs)
         found = dict(_named_outputs(made)) if outputs else {}
         for name in keep:
             if name not in kept:
-                raise ArgumentValueError(f"module {name!r} is not called for these samples")
+                raise _not_called(name)
             found[name] = kept[name]
         return found
 
@@ -129,16 +180,20 @@ class ModuleBound(TorchBound):
         names: Mapping[str, None],
         functions: Mapping[str, Sequence[Function]],
         kept: dict[str, Tensor],
+        versions: dict[str, int],
     ) -> Iterator[None]:
         """Record and replace the results of modules; a module called twice is recorded last."""
+        overwritten = self.network.overwritten
 
         def hook(name: str) -> Callable[..., Any]:
             def record(module: nn.Module, arguments: Any, result: Any) -> Any:
                 first = result[0] if isinstance(result, tuple | list) else result
                 for function in functions.get(name, ()):
                     first = function(first)
-                kept[name] = first
-                if name not in functions:
+                kept[name], versions[name] = first, first._version
+                if name in overwritten or (first.is_leaf and first.requires_grad):
+                    first = first.clone()
+                elif name not in functions:
                     return None
                 return (first, *result[1:]) if isinstance(result, tuple | list) else first
 
@@ -149,6 +204,10 @@ class ModuleBound(TorchBound):
                 handle = self.network.modules[name].register_forward_hook(hook(name))
                 stack.callback(handle.remove)
             yield
+
+
+def _not_called(name: str) -> ArgumentValueError:
+    return ArgumentValueError(f"module {name!r} is not called for these samples")
 
 
 def _named_outputs(made: Any) -> Iterator[tuple[str, Tensor]]:

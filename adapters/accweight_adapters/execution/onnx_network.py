@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,21 @@ from torch import Tensor
 from accweight_adapters.execution.element_types import as_array, stored_tensor
 from accweight_adapters.execution.graph import InvalidGraphError, compiled
 from accweight_adapters.execution.limits import budget
+from accweight_adapters.execution.module_gates import named
 from accweight_adapters.execution.operators import OPERATORS
+from accweight_adapters.execution.operators.recurrent import GATE_NAMES, Recurrent
 from accweight_adapters.execution.prepared import PreparedModel, prepared
-from accweight_adapters.execution.program import Plan, Program
-from accweight_adapters.execution.torch_bound import Function, TorchBound, fitting_weights
-from accweight_core.errors import FormatError
+from accweight_adapters.execution.program import NOTHING, Plan, Program, failure
+from accweight_adapters.execution.torch_bound import (
+    Function,
+    TorchBound,
+    check_gated,
+    fitting_weights,
+)
+from accweight_adapters.execution.watching import watching
+from accweight_core.errors import FormatError, UnsupportedOperatorError
 from accweight_core.probes.network import OUTPUT, Array, Inputs, Network
+from accweight_core.text import plain
 
 
 class OnnxNetwork(Network):
@@ -45,7 +55,8 @@ class OnnxNetwork(Network):
             if self._graph.slots[name] in needed
         }
         self.slots = self._slots(model.layers, needed)
-        self.layers = tuple(name for name in model.layers if name in self.slots)
+        self.inner = self._inner(model.layers, needed)
+        self.layers = tuple(n for n in model.layers if n in self.slots or n in self.inner)
         self.parameters = {name: tuple(value.shape) for name, value in self.own.items()}
 
     @classmethod
@@ -84,6 +95,18 @@ class OnnxNetwork(Network):
             self._after = key, self.program.after(changed, wanted)
         return self._after[1]
 
+    @cached_property
+    def recurrent(self) -> dict[str, tuple[Recurrent, tuple[int, ...], str]]:
+        """Operators with gates by their layers: what is called, slots of its inputs, its name."""
+        made = {
+            slot: (step.call, step.inputs, step.what)
+            for step in self.program.steps
+            if isinstance(step.call, Recurrent) and GATE_NAMES[step.call.kind]
+            for slot in step.outputs
+            if slot != NOTHING
+        }
+        return {name: made[slot] for name in self.layers if (slot := self.slots[name]) in made}
+
     def _slots(self, layers: Mapping[str, str], needed: set[int]) -> dict[str, int]:
         """Return the slots of all nodes; layers first."""
         graph = self._graph
@@ -93,6 +116,22 @@ class OnnxNetwork(Network):
         of_layers = {name: made[value] for name, value in layers.items() if value in made}
         return {**of_layers, **{n: s for n, s in made.items() if n not in of_layers}}
 
+    def _inner(self, layers: Mapping[str, str], needed: set[int]) -> dict[str, str]:
+        """Return the values in bodies of branches and loops by the names of nodes; layers first."""
+        made = [n for n, slots in self._graph.inner.items() if needed.intersection(slots)]
+        values = {name: name for name in made if name not in self.slots}
+        of_layers = {
+            name: value
+            for name, value in layers.items()
+            if value in values and name not in self.slots
+        }
+        return {**of_layers, **{n: v for n, v in values.items() if n not in of_layers}}
+
+    def leading(self, names: Sequence[str]) -> list[int]:
+        """Return the slots of the operators whose bodies compute some nodes."""
+        inner = self._graph.inner
+        return [slot for name in names for slot in inner[self.inner[name]]]
+
 
 class OnnxBound(TorchBound):
     """An ONNX graph with the weights of one checkpoint."""
@@ -101,8 +140,10 @@ class OnnxBound(TorchBound):
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """Layers by name, then all other values."""
-        return tuple(self.network.slots)
+        """Layers by name, then all other values; those in bodies of branches and loops too."""
+        network, layers = self.network, self.network.layers
+        others = (*network.slots, *network.inner)
+        return (*layers, *(name for name in others if name not in set(layers)))
 
     def evaluated(
         self,
@@ -115,11 +156,18 @@ class OnnxBound(TorchBound):
     ) -> dict[str, Tensor]:
         """Return outputs, if asked for, and kept nodes."""
         network = self.network
-        slots = self._slots_of(keep, outputs=outputs)
-        plan = network.program.plan(slots)
-        values = self._run(plan, network.given(inputs), weights, functions)
+        inner = [name for name in keep if name in network.inner]
+        outer = [name for name in keep if name not in network.inner]
+        slots = self._slots_of(outer, outputs=outputs)
+        plan = network.program.plan([*slots, *network.leading(inner)])
+        within = {
+            network.inner[n]: _composed(f) for n, f in functions.items() if n in network.inner
+        }
+        with watching([network.inner[name] for name in inner], within) as watched:
+            values = self._run(plan, network.given(inputs), weights, functions)
         named = [OUTPUT, *(port.name for port in network.outputs[1:])] if outputs else []
-        return dict(zip([*named, *keep], values, strict=True))
+        found = dict(zip([*named, *outer], values, strict=False))
+        return found | {name: watched.value(network.inner[name], name) for name in inner}
 
     def _slots_of(self, keep: Sequence[str], *, outputs: bool) -> list[int]:
         network = self.network
@@ -138,13 +186,45 @@ class OnnxBound(TorchBound):
         names = network._graph.slots
         own = {names[n]: weights[n] for n in network.own if names[n] in plan.needed}
         for name, several in functions.items():
-            patches.setdefault(network.slots[name], []).extend(several)
+            if name in network.slots:
+                patches.setdefault(network.slots[name], []).extend(several)
         with budget():
             return plan.run({**given, **own}, {slot: _composed(f) for slot, f in patches.items()})
+
+    @property
+    def gated(self) -> tuple[str, ...]:
+        """Names of the layers with gates."""
+        return tuple(self.network.recurrent)
+
+    def gates(self, x: Inputs, layers: Sequence[str]) -> dict[str, dict[str, Array]]:
+        """Return the gates of layers; see `GatedNetwork.gates`."""
+        check_gated(layers, self.gated)
+        asked = {name: self.network.recurrent[name] for name in layers}
+        slots = list(dict.fromkeys(slot for _, inputs, _ in asked.values() for slot in inputs))
+        found = {}
+        with torch.no_grad():
+            plan = self.network.program.plan(slots)
+            values = self._run(
+                plan, self.network.given(self._given(x)), self.tensors, self.functions
+            )
+            held = dict(zip(slots, values, strict=True))
+            for name, (call, inputs, what) in asked.items():
+                try:
+                    _, gates = call.outputs_and_gates(*[held[slot] for slot in inputs])
+                except Exception as error:  # whatever torch raises
+                    raise failure(what, error) from None
+                found[name] = {n: as_array(v) for n, v in named(call.kind, gates).items()}
+        return found
 
     def beginning(self, x: Inputs, changed: Collection[str], keep: Sequence[str] = ()) -> Beginning:
         """Return the values that do not depend on some parameters; see `ResumableNetwork`."""
         self._check_nodes(keep)
+        inner = [name for name in (*keep, *self.functions) if name in self.network.inner]
+        if inner:
+            raise UnsupportedOperatorError(
+                f"node {plain(inner[0])!r} is inside of a branch or loop, where a run cannot go on "
+                "from a part of it"
+            )
         slots = [self.network._graph.slots[name] for name in changed]
         rest, start = self.network.program_after(slots, self._slots_of(keep, outputs=True))
         given = self.network.given(self._given(x))

@@ -16,7 +16,7 @@ import onnx
 from onnx import ModelProto, numpy_helper
 
 from accweight_adapters.execution.arrays import checked_inputs, fitting_arrays
-from accweight_adapters.execution.prepared import PreparedModel, prepared
+from accweight_adapters.execution.prepared import PreparedModel, all_nodes, prepared
 from accweight_core.errors import (
     FormatError,
     MissingLibraryError,
@@ -50,6 +50,10 @@ class OrtNetwork(Network):
         of_layers = {name: value for name, value in model.layers.items() if value in made}
         self.values = {**of_layers, **{n: n for n in values if n not in of_layers}}
         self.layers = tuple(of_layers)
+        within = {name for node in all_nodes(model.proto.graph.node) for name in node.output}
+        self.inner = {*within, *(n for n, v in model.layers.items() if v in within)} - {
+            *self.values
+        }
         self._sessions: dict[tuple[str, ...], Any] = {}
         self.session(())
 
@@ -105,8 +109,12 @@ class OrtBound:
         network = self.network
         for name in keep:
             if name not in network.values:
+                inside = name in network.inner
                 raise UnknownNameError(
-                    f"the network has no node {name!r}; its nodes are {some(self.nodes, 8)}"
+                    f"the engine 'ort' keeps no values inside of branches and loops, such as "
+                    f"{name!r}; the engine 'onnx' does"
+                    if inside
+                    else f"the network has no node {name!r}; its nodes are {some(self.nodes, 8)}"
                 )
         outputs = [port.name for port in network.outputs]
         kept = [network.values[name] for name in keep]

@@ -95,18 +95,18 @@ def _port(value: onnx.ValueInfoProto) -> Port:
     return Port(value.name, shape, NAMES.get(tensor.elem_type, "") if tensor.elem_type else "")
 
 
-def _all_nodes(nodes: Sequence[NodeProto]) -> Iterator[NodeProto]:
+def all_nodes(nodes: Sequence[NodeProto]) -> Iterator[NodeProto]:
     """Yield nodes, and those in their bodies."""
     for node in nodes:
         yield node
         for body in bodies(node):
-            yield from _all_nodes(body.node)
+            yield from all_nodes(body.node)
 
 
 def _taken_as_tensors(nodes: Sequence[NodeProto]) -> set[str]:
     """Return the names of values that are computed on, and are not arguments alone."""
     taken: set[str] = set()
-    for node in _all_nodes(nodes):
+    for node in all_nodes(nodes):
         arguments = ARGUMENTS.get(node.op_type, frozenset())
         taken.update(name for index, name in enumerate(node.input) if index not in arguments)
         for body in bodies(node):
@@ -121,7 +121,7 @@ def _with_known_operators(proto: ModelProto, known: Collection[str]) -> ModelPro
     """
     others = {
         ("", node.op_type)
-        for node in _all_nodes(proto.graph.node)
+        for node in all_nodes(proto.graph.node)
         if node.domain in STANDARD_DOMAINS and node.op_type not in known
     }
     if not others:
@@ -144,9 +144,9 @@ def _in_inference_mode(proto: ModelProto) -> None:
 
     Statistics of the batch that nobody uses are no longer computed.
     """
-    used = {name for node in _all_nodes(proto.graph.node) for name in node.input}
+    used = {name for node in all_nodes(proto.graph.node) for name in node.input}
     used.update(output.name for output in proto.graph.output)
-    for node in _all_nodes(proto.graph.node):
+    for node in all_nodes(proto.graph.node):
         if node.domain not in STANDARD_DOMAINS:
             continue
         if node.op_type == "Dropout" and len(node.input) > 2:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from accweight_adapters.execution.limits import check_value
 from accweight_adapters.execution.operators.table import LONGEST_NAME, Call
+from accweight_adapters.execution.watching import current
 from accweight_core.errors import AccweightError, UnsupportedOperatorError
 
 NOTHING = 0
@@ -276,18 +277,48 @@ def failure(what: str, error: Exception) -> AccweightError:
 
 
 class BodyProgram:
-    """The body of a loop or branch, as operators of control flow call it."""
+    """The body of a loop or branch, as operators of control flow call it.
 
-    def __init__(self, program: Program, arguments: int, captured: tuple[int, ...]) -> None:
+    Attributes:
+        steps: Operators in it.
+        arguments: Number of its own inputs.
+        captured: Positions of what it takes from around.
+        own: Slots of the values that it computes, by name.
+        inner: For values in bodies within it, the slots that lead to these being run.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        arguments: int,
+        captured: tuple[int, ...],
+        own: Mapping[str, int],
+        inner: Mapping[str, tuple[int, ...]],
+    ) -> None:
+        self._program = program
         self._plan = program.plan(program.outputs)
         self._inputs = program.inputs
         self.steps = len(program.steps)
         self.arguments = arguments
         self.captured = captured
+        self.own = own
+        self.inner = inner
 
     def __call__(self, *values: Any) -> tuple[Any, ...]:
         """Return the outputs for its own inputs, followed by what it takes from around."""
-        return tuple(self._plan.run(dict(zip(self._inputs, values, strict=True))))
+        given = dict(zip(self._inputs, values, strict=True))
+        watched = current()
+        if watched is None:
+            return tuple(self._plan.run(given))
+        kept = [name for name in watched.names if name in self.own]
+        leading = [slot for name in watched.names for slot in self.inner.get(name, ())]
+        functions = {self.own[n]: f for n, f in watched.functions.items() if n in self.own}
+        outputs = self._program.outputs
+        plan = self._program.plan([*outputs, *(self.own[name] for name in kept), *leading])
+        made = plan.run(given, functions)
+        for name, value in zip(kept, made[len(outputs) :], strict=False):
+            watched.record(name, value)
+        return tuple(made[: len(outputs)])
 
 
 def described(kind: str, name: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -201,6 +202,19 @@ class TorchBound(ABC):
         }
 
 
+def check_gated(layers: Sequence[str], gated: Sequence[str]) -> None:
+    """Raise unless all layers have gates.
+
+    Raises:
+        UnknownNameError: If one has none.
+    """
+    for name in layers:
+        if name not in gated:
+            raise UnknownNameError(
+                f"{name!r} is no LSTM or GRU; layers with gates: {some(gated, 8) or 'none'}"
+            )
+
+
 def fitting_weights(
     weights: Mapping[str, Any], known: Mapping[str, Tensor], device: torch.device
 ) -> dict[str, Tensor]:
@@ -236,6 +250,13 @@ def _unit_of(value: Tensor, unit: Unit, node: str) -> Tensor:
     """
     if unit is None:
         return value
+    if isinstance(unit, np.ndarray):
+        if unit.shape != tuple(value.shape):
+            raise ArgumentValueError(
+                f"node {node!r} has values of shape {tuple(value.shape)}; their factors have "
+                f"{unit.shape}"
+            )
+        return value * torch.as_tensor(unit, dtype=value.dtype, device=value.device)
     indices = (unit,) if isinstance(unit, int) else tuple(unit)
     lengths = value.shape[1:]
     inside = len(indices) <= len(lengths) and all(

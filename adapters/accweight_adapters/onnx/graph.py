@@ -89,6 +89,7 @@ class Operator:
         module: Module path recorded by the torch exporter, if any.
         standard: Whether it is an operator of the ONNX standard.
         rules: Rewrite rules that the torch exporter's optimiser applied to it, latest first.
+        has_body: Whether its outputs are made by branches or a body.
     """
 
     type: str
@@ -100,6 +101,7 @@ class Operator:
     module: str = ""
     standard: bool = True
     rules: tuple[str, ...] = ()
+    has_body: bool = False
 
     def input(self, index: int) -> Value | None:
         """Return an input, or None if it is omitted."""
@@ -122,15 +124,40 @@ class Operator:
 
 
 @dataclass(slots=True)
+class Passing:
+    """A value that is another one, in a body or behind it.
+
+    Attributes:
+        before: Index of the first operator for which that holds.
+        given: The value.
+        received: What it is called there.
+    """
+
+    before: int
+    given: Value
+    received: Value
+
+
+@dataclass(slots=True)
 class Network:
     """All operators and constants of a model, in network order.
 
-    `stated` has the names of all parameters and buffers, if the torch exporter listed them.
+    Attributes:
+        operators: The operators.
+        constants: The constants.
+        stated: Names of all parameters and buffers, if the torch exporter listed them.
+        inputs: Values that are given from outside, with the number of their element type (0 if it
+            is not said).
+        outputs: The results.
+        passings: What goes into the bodies of operators and comes out of them.
     """
 
     operators: list[Operator] = field(default_factory=list)
     constants: list[Constant] = field(default_factory=list)
     stated: frozenset[str] = frozenset()
+    inputs: list[tuple[Value, int]] = field(default_factory=list)
+    outputs: list[Value] = field(default_factory=list)
+    passings: list[Passing] = field(default_factory=list)
 
 
 def network_of(model: ModelProto) -> Network:
@@ -140,9 +167,14 @@ def network_of(model: ModelProto) -> Network:
         GraphError: If functions call themselves, or the network exceeds the limits.
     """
     flattening = _Flattening({(f.domain, f.name, f.overload): f for f in model.functions})
-    flattening.graph(model.graph, _Scope())
-    flattening.network.stated = frozenset(STATED.findall(_noted(model.graph, SIGNATURE)))
-    return flattening.network
+    scope = _Scope()
+    flattening.graph(model.graph, scope)
+    network = flattening.network
+    network.stated = frozenset(STATED.findall(_noted(model.graph, SIGNATURE)))
+    given = [(scope.find(one.name), one.type.tensor_type.elem_type) for one in model.graph.input]
+    network.inputs = [(v, number) for v, number in given if v is not None and v.constant is None]
+    network.outputs = [v for one in model.graph.output if (v := scope.find(one.name)) is not None]
+    return network
 
 
 class _Scope:
@@ -264,7 +296,27 @@ class _Flattening:
         }
         for attribute in attributes.values():
             for body in (attribute.g, *attribute.graphs):
-                self._body(body, outputs, _Scope(scope), call.deeper())
+                operator.has_body = operator.has_body or bool(body.output)
+                inner = _Scope(scope)
+                self._enter(body, operator, inner)
+                self._body(body, outputs, inner, call.deeper())
+                self._leave(body, operator, inner)
+
+    def _enter(self, body: GraphProto, operator: Operator, scope: _Scope) -> None:
+        """Note which values of an operator are arguments of its body."""
+        before = len(self.network.operators)
+        for argument, value in zip(body.input, operator.inputs, strict=False):
+            if value is not None:
+                self.network.passings.append(Passing(before, value, scope.add(argument.name)))
+
+    def _leave(self, body: GraphProto, operator: Operator, scope: _Scope) -> None:
+        """Note which results of a body are outputs of its operator."""
+        before = len(self.network.operators)
+        results = body.output[1:] if operator.type == "Loop" else body.output  # the first: go on?
+        for result, output in zip(results, operator.outputs, strict=False):
+            value = scope.find(result.name)
+            if value is not None:
+                self.network.passings.append(Passing(before, value, output))
 
     def _body(self, body: GraphProto, outputs: list[Value], scope: _Scope, call: _Call) -> None:
         """Add a branch; its outputs become those of its operator."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from accweight_core.graphs.layer_graph import LayerGraph
 from accweight_core.schema import Description
 
 
@@ -28,3 +29,13 @@ class OnnxReader:
         from accweight_adapters.onnx.description import described
 
         return described(path)
+
+    def graph(self, path: Path) -> LayerGraph:
+        """Return the graph of a model with its layers as nodes.
+
+        Raises:
+            FormatError: If the model is damaged, or its graph is too large.
+        """
+        from accweight_adapters.onnx.dataflow import layer_graph
+
+        return layer_graph(path)

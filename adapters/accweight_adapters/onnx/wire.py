@@ -105,9 +105,11 @@ MESSAGES = {
     "sparse": Message(text=frozenset(), plain=frozenset({3}), children={1: "tensor", 2: "tensor"}),
     "tensor": Message(text=frozenset({8}), plain=frozenset({1, 2, 3, 14}), children={13: "entry"}),
     "entry": Message(text=frozenset({1, 2})),
-    "edge": Message(text=frozenset({1})),
+    "edge": Message(text=frozenset({1}), children={2: "type"}),
+    "type": Message(text=frozenset(), children={1: "tensor_type"}),
+    "tensor_type": Message(text=frozenset(), plain=frozenset({1})),
 }
-"""Field numbers in onnx.proto; unlisted fields (documentation, types) are left out."""
+"""Field numbers in onnx.proto; unlisted fields (documentation, shapes) are left out."""
 
 
 def window_on(file: IO[bytes]) -> FileWindow:

@@ -16,6 +16,7 @@ from accweight_adapters.measures import Keys, measures_in, plain_number
 from accweight_adapters.numbered import with_numbered_hints
 from accweight_adapters.pickled.content import FORMAT, Opened, interpreted, located
 from accweight_adapters.pickled.estimators import by_layers
+from accweight_adapters.pickles.clocks import Clock, clock_in
 from accweight_adapters.pickles.places import number_in
 from accweight_adapters.pickles.tree import mapping_of
 from accweight_adapters.pickles.values import ArrayClaim, TensorClaim
@@ -49,8 +50,10 @@ def _described(path: Path, opened: Opened) -> Description:
     weights = find_weights(content)
     _leave_out_state(weights)
     entries = mapping_of(content)
-    step, key = step_among({k: _plain(entries[k]) for k in STEP_KEYS if k in entries}) or (None, "")
-    measures = measures_in(entries, _numbers(path, opened, weights))
+    sure = step_among({k: _plain(entries[k]) for k in STEP_KEYS if k in entries})
+    number = _numbers(path, opened, weights)
+    clock = Clock(*sure) if sure else clock_in(content, number)
+    measures = measures_in(entries, number)
     beside = {*measures, *STEP_KEYS} & entries.keys()
     kept = {
         name: claim
@@ -67,8 +70,9 @@ def _described(path: Path, opened: Opened) -> Description:
     return Description(
         format=_format(entries, opened),
         tensors=tensors,
-        step=step,
-        step_key=key,
+        step=clock.step,
+        step_key=clock.key,
+        is_step_sure=clock.is_sure,
         files=(str(path),),
         notes=tuple(weights.notes),
         measures=measures,

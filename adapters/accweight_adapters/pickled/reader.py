@@ -11,7 +11,9 @@ class PickleReader:
     """Describes pickles of tensors and arrays, without running or building anything in them."""
 
     name = "pickle"
-    suffixes: tuple[str, ...] = (".pkl", ".pickle", ".p", ".pdparams", ".joblib", ".pkl.gz")
+    suffixes: tuple[str, ...] = (
+        *(".pkl", ".pickle", ".p", ".pdparams", ".joblib", ".pkl.gz", ".dill", ".cloudpickle"),
+    )
 
     def recognises(self, path: Path) -> bool:
         """Tell whether `path` is a pickle that holds weights, or was cut short behind some.

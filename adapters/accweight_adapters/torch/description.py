@@ -15,9 +15,11 @@ from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.measures import Keys, Numbers, measures_in, plain_number
 from accweight_adapters.model_config.meaning import with_model_config
 from accweight_adapters.model_keys import names_model
+from accweight_adapters.numbered import with_numbered_hints
+from accweight_adapters.pickles.clocks import clock_in
 from accweight_adapters.pickles.tree import mapping_of
 from accweight_adapters.pickles.values import ArrayClaim, TensorClaim
-from accweight_adapters.pickles.weights import Weights, find_step, find_weights
+from accweight_adapters.pickles.weights import Weights, find_weights
 from accweight_adapters.shard_index import index_in, names_shards
 from accweight_adapters.torch.container import Archive, is_legacy, is_zip, read_archive
 from accweight_adapters.torch.extents import scalar, stored
@@ -60,18 +62,21 @@ def _described(path: Path) -> Description:
     archive = _opened(path)
     content = archive.content
     weights = lightning_weights(content) if is_lightning(content) else find_weights(content)
-    step, key = find_step(content) or (None, "")
     number = _numbers(path, archive, weights)
+    clock = clock_in(content, number)
     measures = measures_in(mapping_of(content), number)
     if is_lightning(content):
         measures = lightning_measures(content, number) | measures
+    tensors = with_lora_layers(
+        stored(path, archive, name, claim) for name, claim in weights.tensors.items()
+    )
+    are_modules = weights.are_modules or archive.format in ARCHIVES_OF_MODELS
     return Description(
         format=archive.format,
-        tensors=with_lora_layers(
-            stored(path, archive, name, claim) for name, claim in weights.tensors.items()
-        ),
-        step=step,
-        step_key=key,
+        tensors=tensors if are_modules else with_numbered_hints(tensors),
+        step=clock.step,
+        step_key=clock.key,
+        is_step_sure=clock.is_sure,
         files=(str(path),),
         notes=tuple(weights.notes),
         measures=measures,
@@ -79,7 +84,7 @@ def _described(path: Path) -> Description:
             key: with_lora_layers(stored(path, archive, *item) for item in copy.items())
             for key, copy in weights.copies.items()
         },
-        is_model=weights.are_modules or archive.format in ARCHIVES_OF_MODELS,
+        is_model=are_modules,
     )
 
 

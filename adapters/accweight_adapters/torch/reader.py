@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from accweight_core.graphs.layer_graph import LayerGraph
 from accweight_core.schema import Description
 
 
@@ -14,6 +15,7 @@ class TorchReader:
     suffixes: tuple[str, ...] = (
         ".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".json", ".jit", ".pt2", ".ptl",
         *(".pkl", ".pickle", ".p", ".tar", ".torch", ".th", ".model", ".mdl", ".chkpt"),
+        *(".t7", ".pyth", ".ts", ".torchscript", ".checkpoint"),
     )  # fmt: skip
 
     def recognises(self, path: Path) -> bool:
@@ -34,3 +36,13 @@ class TorchReader:
         from accweight_adapters.torch.description import described
 
         return described(path)
+
+    def graph(self, path: Path) -> LayerGraph | None:
+        """Return the graph of an archive of torch.export; other files have none.
+
+        Raises:
+            FormatError: If it is damaged.
+        """
+        from accweight_adapters.torch.exported_graph import layer_graph
+
+        return layer_graph(path)

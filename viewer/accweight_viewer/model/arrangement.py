@@ -1,9 +1,9 @@
 """Positions of the plates: in network order, the first layer nearest to the viewer.
 
 Every layer has a slot at a regular distance, with its plates side by side; each is further right
-than the one before it, by its size, so that it does not stand behind it. Deep networks are folded:
-the layers of a repeated block share a row, so a hundred blocks are a hundred rows of the same
-pattern.
+than the one before it, by its size, so that it does not stand behind it. A long line would be a
+thin band: it is cut into shelves, one below the other, read like lines of text. Deep networks are
+folded: the layers of a repeated block share a row; see `folding`.
 The size of a plate grows slowly with its number of weights, so that biases stay visible and
 embeddings do not cover everything, unless true scale is on.
 """
@@ -11,8 +11,7 @@ embeddings do not cover everything, unless true scale is on.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -20,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.metrics.totals import Floats
-from accweight_viewer.model.runs import ShownLayer
+from accweight_viewer.model.folding import DEPTH_STEP, blocks_of, folded_rows
+from accweight_viewer.model.plates import ShownLayer
 
 GROWTH = 0.22
 """Exponent of the side of a plate as a function of its texels."""
@@ -37,26 +37,23 @@ TRUE_LARGEST = 6.0
 PLATE_GAP = 0.12
 LINE_GAP = 0.22
 COLUMN_GAP = 0.55
-DEPTH_STEP = 1.3
-"""Distance between folded rows, for plates of median size."""
-
 LINE_STEP = 0.9
 """The same between the layers of a line."""
 
 SIDE_STEP = 0.35
 """How far a layer of a line is right of the one before, as a share of their mean width."""
 
-COLUMN_PITCH = 1.55
-"""Width of a column of folded rows, for plates of median size."""
-
-STREET = 1.8
-"""Ratio of depth to width of folded rows above which blocks are placed side by side."""
-
 RANGE = " \N{EN DASH} "
 """Between the first and the last block of a row, in its title."""
 
 LINE_LIMIT = 24
-"""Most layers in a single line."""
+"""Most layers that stand in lines."""
+
+SHELF = 8
+"""Most layers of a line on one shelf; a network of as many has a single line."""
+
+SHELF_GAP = 0.65
+"""Space above the plates of a shelf, for names and the line on the ground, as a share of them."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +77,11 @@ class Arrangement:
     spots: Floats = field(default_factory=lambda: np.zeros((0, 3)))
     titles: tuple[tuple[int, str, tuple[float, float, float]], ...] = ()
     prefixes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def has_shelves(self) -> bool:
+        """Whether a line is cut into several, one below the other."""
+        return len(np.unique(self.spots[:, 1])) > 1
 
     @property
     def title_ends(self) -> list[tuple[int, str, tuple[float, float, float]]]:
@@ -120,7 +122,8 @@ def arrange(
 
     Args:
         layers: In network order.
-        how: One layer per row, repeated blocks in rows, or rows if a line is too long.
+        how: One layer per row in a single line, repeated blocks in rows, or as fits the number of
+            layers: a line, lines on shelves, or rows.
         true_scale: Whether texels have the same size on all plates.
         slots: Names of all layers with a slot, for two runs with different layers.
     """
@@ -135,20 +138,66 @@ def arrange(
     folded = any(len(members) > 1 for members in rows)
     step = DEPTH_STEP if folded else LINE_STEP
     step *= max(1.0, float(np.median(sizes[:, 0])) if count else 1.0)
-    middles = np.zeros(len(rows)) if folded else _middles(names, by_name, sizes, slots is not None)
+    spots = np.zeros((len(rows), 3))
+    spots[:, 2] = -step * np.arange(len(rows))
+    if not folded:
+        cut = how == "auto" and slots is None  # shelves of two runs would be at other heights
+        spots = _line(names, by_name, sizes, step, shelves=cut, shared=slots is not None)
     for row, members in enumerate(rows):
         x = -sum(columns) / 2
+        _, floor, depth = spots[row].tolist()
         aligned = len(members) > 1  # a single layer is centred
         for column, name in enumerate(members):
             group = _grouped(by_name.get(name), sizes)
-            middle = x + columns[column] / 2 if aligned else middles[row]
+            middle = x + columns[column] / 2 if aligned else float(spots[row, 0])
             for plate, across, top in group.places:
-                corners[plate] = middle - group.width / 2 + across, top, -row * step
+                corners[plate] = middle - group.width / 2 + across, floor + top, depth
                 row_of[plate] = row
             x += columns[column] if aligned else 0.0
-    spots = np.stack([middles, np.zeros(len(rows)), -step * np.arange(len(rows))], axis=1)
     titles, prefixes = _titles(rows, -sum(columns) / 2, step) if folded else ((), {})
     return Arrangement(corners, sizes, row_of, folded, spots, titles, prefixes)
+
+
+def _line(
+    names: Sequence[str],
+    by_name: Mapping[str, ShownLayer],
+    sizes: Floats,
+    step: float,
+    *,
+    shelves: bool,
+    shared: bool,
+) -> Floats:
+    """Return (layers, 3): where the layers of a line stand, on shelves if it is long.
+
+    Args:
+        names: All slots, in network order.
+        by_name: The layers that there are.
+        sizes: (plates, 2) width and height.
+        step: Distance between two layers.
+        shelves: Whether a long line is cut.
+        shared: Whether two runs stand at the same places.
+    """
+    count = -(-len(names) // SHELF) if shelves else 1
+    lines = [part.tolist() for part in np.array_split(np.array(names, object), max(count, 1))]
+    heights = np.array(
+        [
+            max((_grouped(by_name.get(name), sizes).height for name in line), default=0.0)
+            for line in lines
+        ]
+    )
+    floors = np.cumsum((heights * (1 + SHELF_GAP))[::-1])[::-1] - heights * (1 + SHELF_GAP)
+    spots = [
+        np.stack(
+            [
+                _middles(line, by_name, sizes, shared),
+                np.full(len(line), floor),
+                -step * np.arange(len(line)),
+            ],
+            axis=1,
+        )
+        for line, floor in zip(lines, floors, strict=True)
+    ]
+    return np.concatenate(spots)
 
 
 def _middles(
@@ -170,9 +219,10 @@ def _middles(
 
 
 class _Group(NamedTuple):
-    """The plates of one layer: total width, and the position of each."""
+    """The plates of one layer: total width and height, and the position of each."""
 
     width: float
+    height: float
     places: list[tuple[int, float, float]]
 
 
@@ -184,7 +234,7 @@ def _grouped(layer: ShownLayer | None, sizes: Floats) -> _Group:
     plates = [plate.number for plate in layer.plates] if layer else []
     count = len(plates)
     if not count:
-        return _Group(0.0, [])
+        return _Group(0.0, 0.0, [])
     divisors = [n for n in range(1, count + 1) if count % n == 0]
     lines = min(divisors, key=lambda n: abs(n - math.sqrt(count)))
     grid = np.array(plates).reshape(lines, count // lines)
@@ -196,14 +246,15 @@ def _grouped(layer: ShownLayer | None, sizes: Floats) -> _Group:
         for line, floor in zip(grid, floors, strict=True)
         for plate, left in zip(line, lefts, strict=True)
     ]
-    return _Group(float(widths.sum() + PLATE_GAP * (len(widths) - 1)), places)
+    width = float(widths.sum() + PLATE_GAP * (len(widths) - 1))
+    return _Group(width, max(top for _, _, top in places), places)
 
 
 def _titles(
     rows: Sequence[Sequence[str]], left: float, step: float
 ) -> tuple[tuple[tuple[int, str, tuple[float, float, float]], ...], dict[str, str]]:
     """Return the titles of the rows of repeated blocks, and the name prefixes in them."""
-    blocks = dict(zip(_flat(rows), _blocks(_flat(rows)), strict=True))
+    blocks = dict(zip(_flat(rows), blocks_of(_flat(rows)), strict=True))
     titles: list[tuple[int, str, tuple[float, float, float]]] = []
     prefixes: dict[str, str] = {}
     for row, members in enumerate(rows):
@@ -243,86 +294,3 @@ def _column_widths(
             width = _grouped(by_name.get(name), sizes).width + COLUMN_GAP
             widths[column] = max(widths[column], width)
     return widths
-
-
-def folded_rows(names: Sequence[str]) -> list[list[str]]:
-    """Return layers in rows: one per repeated block; without blocks, lines of equal length.
-
-    >>> folded_rows(["embed", "h.0.q", "h.0.k", "h.1.q", "h.1.k", "head"])
-    [['embed'], ['h.0.q', 'h.0.k'], ['h.1.q', 'h.1.k'], ['head']]
-    """
-    blocks = _blocks(names)
-    if len({block for block in blocks if block}) < 2:
-        return _lines(names)
-    rows: list[list[str]] = []
-    longest = max(1, math.ceil(1.5 * math.sqrt(len(names))))
-    before: str | None = None
-    for name, block in zip(names, blocks, strict=True):
-        if rows and block and block == before and len(rows[-1]) < longest:
-            rows[-1].append(name)
-        else:
-            rows.append([name])
-        before = block
-    if max(map(len, rows)) == 1:  # a layer per block, as adapters have
-        return _lines(names)
-    return _side_by_side(rows, {block for block in blocks if block})
-
-
-def _lines(names: Sequence[str]) -> list[list[str]]:
-    """Return names in lines of equal length."""
-    width = max(1, math.ceil(math.sqrt(len(names) / 2)))
-    return [list(names[start : start + width]) for start in range(0, len(names), width)]
-
-
-def _side_by_side(rows: list[list[str]], blocks: Collection[str]) -> list[list[str]]:
-    """Return rows of several blocks, where one block per row would be long and narrow.
-
-    An empty slot, named "", separates the blocks of a row.
-    """
-    long = [row for row in rows if len(row) > 1]
-    width = COLUMN_PITCH * float(np.median([len(row) for row in long] or [1]))
-    beside = max(1, round(math.sqrt(len(blocks) * DEPTH_STEP / (width * STREET))))
-    joined: list[list[str]] = []
-    held = 0
-    for row in rows:
-        alike = held and joined[-1][-len(row) :] and len(row) > 1
-        if alike and held < beside and _pattern(joined[-1][-len(row) :]) == _pattern(row):
-            joined[-1] += ["", *row]
-            held += 1
-        else:
-            joined.append(list(row))
-            held = 1 if len(row) > 1 else 0
-    return joined
-
-
-def _pattern(names: Sequence[str]) -> list[str]:
-    """Return names without numbers, which are equal for repeated blocks."""
-    return [re.sub(r"\d+", "#", name) for name in names]
-
-
-def _blocks(names: Sequence[str]) -> list[str]:
-    """Return the numbered block of each layer: "h.3" for "h.3.attn.q", or ""."""
-    numbered = [re.match(r"(.*?(?:^|[./_]))(\d+)[./_]", name) for name in names]
-    families: dict[str, set[str]] = {}
-    for match in numbered:
-        if match:
-            families.setdefault(match[1], set()).add(match[2])
-    return [
-        match[1] + match[2] if match and len(families[match[1]]) > 1 else "" for match in numbered
-    ]
-
-
-def merged_names(first: Sequence[str], second: Sequence[str]) -> list[str]:
-    """Return the names of both runs in one order that agrees with the order of each.
-
-    >>> merged_names(["a", "b", "d"], ["a", "c", "d"])
-    ['a', 'c', 'b', 'd']
-    """
-    merged, known, after = list(first), set(first), -1
-    for name in second:
-        if name in known:
-            after = merged.index(name)
-        else:
-            after += 1
-            merged.insert(after, name)
-    return merged

@@ -15,11 +15,14 @@ import numpy as np
 from accweight_core.metrics.totals import Floats
 from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.camera import FIELD_OF_VIEW, Pose, framing
-from accweight_viewer.model.ground import ground_ends
+from accweight_viewer.model.ground import ground_lines
 from accweight_viewer.model.occlusion import hidden_shares
 
 YAWS = tuple(math.radians(-angle) for angle in (10, 16, 22, 28, 34, 40, 46, 52))
 PITCHES = tuple(math.radians(-angle) for angle in (8, 14, 20, 26, 32, 38))
+
+OF_SHELVES = PITCHES[:2]
+"""Pitches from which shelves are seen apart: from higher ones a line would run behind the next."""
 
 MOST_HIDDEN = 0.24
 """Share of a plate that others may hide, if there is a direction at which they hide less."""
@@ -48,8 +51,9 @@ def best_view(places: Arrangement, aspect: float, margin: float) -> Pose:
     points = _framed(places) if len(places.sizes) else places.box()
     if not 2 <= len(places.sizes) <= MOST_PLATES:
         return framing(points, *USUAL, aspect, margin)
+    pitches = OF_SHELVES if places.has_shelves else PITCHES
     poses = [
-        framing(points, *angles, aspect, margin) for angles in itertools.product(YAWS, PITCHES)
+        framing(points, *angles, aspect, margin) for angles in itertools.product(YAWS, pitches)
     ]
     return max(poses, key=lambda pose: _merit(pose, places, aspect))
 
@@ -58,7 +62,7 @@ def _framed(places: Arrangement) -> Floats:
     """Return the corners of all plates, points above them, and the ends of the line below."""
     box = places.box()
     above = places.corners + np.outer(HEADROOM * places.sizes[:, 1], (0.0, 1.0, 0.0))
-    points: Floats = np.concatenate([box, above, ground_ends(places)])
+    points: Floats = np.concatenate([box, above, ground_lines(places).reshape(-1, 3)])
     return points
 
 

@@ -23,8 +23,8 @@ from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.camera import Camera
 from accweight_viewer.model.loading import Loader
 from accweight_viewer.model.picking import Pick
+from accweight_viewer.model.plates import Plate, PlateSource
 from accweight_viewer.model.residency import MOST_FRAMES, Residency, TileRequest, grid_for
-from accweight_viewer.model.runs import Plate, PlateSource
 from accweight_viewer.model.settings import Plane, Scope
 from accweight_viewer.model.texture_tiles import (
     TILE,

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.pictures.plan import PicturePlan
-from accweight_viewer.model.runs import NONFINITE, Plate, ShownLayer, ShownRun, Texels
+from accweight_viewer.model.plates import NONFINITE, Plate, ShownLayer, Texels
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.settings import DifferenceScale, Plane, Scope
 
 

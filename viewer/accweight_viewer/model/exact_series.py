@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from accweight_core.metrics.totals import Floats
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.runs import Plate, ShownRun, Texels
+from accweight_viewer.model.plates import Plate, Texels
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.texels import texel_series
 
 Steps = npt.NDArray[np.int64]

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from accweight_viewer.model.arrangement import Arrangement
+from accweight_viewer.model.arrangement import RANGE, Arrangement
 from accweight_viewer.model.best_view import best_view
 from accweight_viewer.model.camera import DIRECTIONS, FIELD_OF_VIEW, Camera, Pose, Vector, framing
 from accweight_viewer.model.signal import Signal
@@ -21,7 +21,7 @@ MARGIN, FRONT_MARGIN = 0.07, 0.1
 """Share of the window left free at each side of all plates, and of a single layer."""
 
 TITLE_ROOM = 0.9
-"""Space for the title of a row, in world units."""
+"""Space for the title of a row of one block, in world units."""
 
 RADIANS_PER_PIXEL = 0.006
 WHEEL_SHARE = 0.15
@@ -96,7 +96,10 @@ class Flight:
         """Return the pose that shows all plates."""
         if not places.folded:
             return best_view(places, self.aspect, MARGIN)
-        room = [[x + TITLE_ROOM, y, z] for _, _, (x, y, z) in places.title_ends]
+        room = [
+            [x + TITLE_ROOM * (1 + (RANGE in title)), y, z]
+            for _, title, (x, y, z) in places.title_ends
+        ]
         framed = np.concatenate([places.box(), np.array(room).reshape(-1, 3)])
         return framing(framed, *ROWS_VIEW, self.aspect, MARGIN)
 

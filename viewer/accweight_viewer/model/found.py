@@ -6,7 +6,9 @@ Results are read once per state of a run. A damaged one is left out: the viewer 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +16,13 @@ import numpy.typing as npt
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
 from accweight_core.analysis.probe_results import ProbeResult, Probes
 from accweight_core.errors import AccweightError
+from accweight_core.io.stamp import stamp_if_there
+from accweight_core.schema import Stamp
+from accweight_core.store.documents import METADATA
+from accweight_core.store.probe_store import PROBES, probes_in
 
 Steps = npt.NDArray[np.int64]
+FoundStamps = Mapping[str, Stamp | None]
 
 
 @dataclass(frozen=True)
@@ -49,18 +56,46 @@ class FoundArray:
         return f"{self.probe}.{self.array}"
 
     @property
+    def of_units(self) -> str:
+        """What values of units are called beside others: the probe, and which of its arrays."""
+        is_main = self.array == "values"
+        return self.probe if is_main else f"{self.probe} {self.array.replace('_', ' ')}"
+
+    @property
+    def words(self) -> str:
+        """What it is, as the probe says it."""
+        return self.result.fields[self.array].words
+
+    @property
     def layer(self) -> str:
         """The layer or node that it is of; empty if it is of none or of several."""
         attributes = self.result.attributes
         return str(attributes.get("layer") or attributes.get("node") or "")
 
 
-def results_of(probes: Probes) -> dict[str, ProbeResult]:
-    """Return the results of an analysis that can be read and have a finished step."""
+def found_stamps(analysis: Path) -> FoundStamps:
+    """Return a stamp of the results of each probe by folder, which changes with every step."""
+    stamps = {}
+    for folder in probes_in(analysis):
+        with suppress(OSError):
+            stamps[folder] = stamp_if_there(analysis / PROBES / folder / METADATA)
+    return stamps
+
+
+def results_of(
+    probes: Probes, kept: Mapping[str, ProbeResult] | None = None
+) -> dict[str, ProbeResult]:
+    """Return the results of an analysis that can be read and have a finished step.
+
+    Args:
+        probes: The results on disk.
+        kept: Results read before that are still the same, by folder.
+    """
     found = {}
     for name in probes:
         try:
             result = probes[name]
+            result = (kept or {}).get(result.path.name, result)
             if len(result.steps):
                 found[name] = result
         except (AccweightError, OSError):

@@ -16,7 +16,7 @@ SAMPLES = np.array([(0.05, 0.5), (0.35, 0.5), (0.65, 0.5), (0.95, 0.5)])
 """Places within a text at which plates behind it are looked for, as shares of its box."""
 
 MOST_CROSSED = 0.25
-"""Share of these at which a text may lie across another plate: its last letters, or a corner."""
+"""Share of these at which a text may lie across another plate: its ends, not its middle."""
 
 
 def lie_across(
@@ -26,6 +26,7 @@ def lie_across(
     viewport: tuple[float, float],
     places: Arrangement,
     nearer_hidden: int = 0,
+    most: float | npt.NDArray[np.float64] = MOST_CROSSED,
 ) -> npt.NDArray[np.bool_]:
     """Tell which texts lie across a plate that is not their own.
 
@@ -36,6 +37,7 @@ def lie_across(
         viewport: Width and height in pixels.
         places: Positions of the plates.
         nearer_hidden: Rows before this one are hidden.
+        most: Share of a text that may, for all or for each.
     """
     if not len(boxes) or not len(places.sizes):
         return np.zeros(len(boxes), bool)
@@ -44,7 +46,8 @@ def lie_across(
     hit = _first_plates(points.reshape(-1, 2), camera, viewport, places, nearer_hidden)
     hit = hit.reshape(len(boxes), len(SAMPLES))
     mine = (hit >= own[:, :1]) & (hit < own[:, 1:])
-    crossed: npt.NDArray[np.bool_] = ((hit >= 0) & ~mine).mean(axis=1) > MOST_CROSSED
+    across = (hit >= 0) & ~mine
+    crossed: npt.NDArray[np.bool_] = across[:, 1:-1].any(axis=1) | (across.mean(axis=1) > most)
     return crossed
 
 

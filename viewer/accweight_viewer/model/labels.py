@@ -1,12 +1,12 @@
-"""Labels next to the plates: names, kinds, shapes, gates; and which of them fit.
+"""Labels next to the plates: names, kinds, shapes, gates.
 
-A label is attached to a point of the world and has a fixed size on the screen. Those of the
-selected layer come first, then the nearest ones; labels that would overlap others are hidden.
+A label is attached to a point of the world and has a fixed size on the screen. `label_places` says
+which of them fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -16,14 +16,14 @@ import numpy.typing as npt
 from accweight_core.naming import leaf_of
 from accweight_core.short_names import DOT, elided
 from accweight_viewer.model.arrangement import RANGE, Arrangement
-from accweight_viewer.model.camera import Camera
 from accweight_viewer.model.ground import ground_ends, ground_marks
-from accweight_viewer.model.label_room import lie_across
-from accweight_viewer.model.occlusion import are_covered
-from accweight_viewer.model.runs import ShownLayer
+from accweight_viewer.model.plates import Plate, ShownLayer
 
 LEAST_HEIGHT = 30.0
 """Least height of a plate in pixels for its name, unless there are few plates."""
+
+IN_ROW_LEAST = 60.0
+"""The same for names within the row of a block, which has a title; there are as many as layers."""
 
 TITLE_LEAST = 12.0
 """The same for titles of rows."""
@@ -31,12 +31,13 @@ TITLE_LEAST = 12.0
 LEAST_ON_GROUND = 1.0
 """The same for what is on the ground, which does not show through plates."""
 
+LEAF_LEAST, SECTION_LEAST = 60.0, 13.0
+"""The same for names of parameters, and for sections."""
+
 FEW = 12
 LONGEST_TEXT = 44
 GAP_PIXELS = 5.0
-
-EDGE = 3.0
-"""Least space in pixels between a text and the edge of the scene."""
+LINE_PIXELS = 17.0
 
 MOST_SECTIONS = 12
 """Sections of a plate that get a label; heads of interleaved projections are far more."""
@@ -88,6 +89,11 @@ class Label:
     detail: bool = False
     gives_way: bool = False
     own: tuple[int, int] = (0, 0)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it is the name of a parameter, below its plate."""
+        return self.own[1] > self.own[0] and self.down == 0
 
 
 def labels_of(
@@ -170,240 +176,94 @@ def _layer_labels(
     only_in: str,
     short: Mapping[str, str],
 ) -> list[Label]:
+    """Return what stands at the plates of a layer: its name, of several their names, sections."""
+    labels = _names(layer, places, least, only_in, short)
+    for plate in layer.plates:
+        if len(layer.plates) > 1:
+            labels.append(_leaf(plate, layer, places))
+        if len(plate.layout.sections) <= MOST_SECTIONS:
+            labels += _sections(plate, layer, places)
+    return labels
+
+
+def _names(
+    layer: ShownLayer, places: Arrangement, least: float, only_in: str, short: Mapping[str, str]
+) -> list[Label]:
+    """Return the lines above the plates of a layer: what it is, and above that its name."""
     first = layer.plates[0].number
-    x, y, z = (float(v) for v in places.corners[first])
-    height = float(places.sizes[first, 1])
-    row = int(places.rows[first])
-    bold = layer.name not in places.prefixes
+    x, _, z = _point(places.corners[first])
+    top = float(places.corners[[plate.number for plate in layer.plates], 1].max())
+    is_alone = layer.name not in places.prefixes
     name = short.get(layer.name, layer.name)
-    if not bold:  # the title of its row says the rest
+    if not is_alone:  # the title of its row says the rest
         _, dot, rest = name.partition(DOT)
         name = rest if dot else layer.name.removeprefix(places.prefixes[layer.name])
-    detail = f"{layer.kind} {layer.shape}" + (f" \N{BULLET} only in {only_in}" if only_in else "")
-    lines = [
-        (_shortened(detail), Tone.MARK if only_in else Tone.DIM, 0.0, False),
-        (_shortened(name), Tone.INK, -17.0, True),
-    ]
-    labels = [
+    shape = layer.shape if len(layer.plates) == 1 else f"{len(layer.plates)} parameters"
+    detail = f"{layer.kind} {shape}" + (f" \N{BULLET} only in {only_in}" if only_in else "")
+    detail_tone = Tone.MARK if only_in else Tone.DIM
+    lines = ((detail, detail_tone, 0.0, False), (name, Tone.INK, -LINE_PIXELS, True))
+    return [
         Label(
-            text,
-            (x, y, z),
-            0,
-            -1,
-            (0, rise - GAP_PIXELS),
-            tone,
-            layer.name,
-            height,
-            least,
-            row,
-            named and bold,
-            named,
-            not named,
-            own=(first, layer.plates[-1].number + 1),
+            text=_shortened(text),
+            anchor=(x, top, z),
+            across=0,
+            down=-1,
+            offset=(0, rise - GAP_PIXELS),
+            tone=tone,
+            layer=layer.name,
+            height=float(places.sizes[first, 1]),
+            least=least if is_alone else max(least, IN_ROW_LEAST),
+            row=int(places.rows[first]),
+            bold=is_name and is_alone,
+            names=is_name,
+            detail=not is_name,
+            own=(first, first + 1),
         )
-        for text, tone, rise, named in lines
+        for text, tone, rise, is_name in lines
     ]
-    for plate in layer.plates:
-        x, y, z = (float(v) for v in places.corners[plate.number])
-        high = float(places.sizes[plate.number, 1])
-        rows = plate.size[0]
-        if len(layer.plates) > 1:
-            text = leaf_of(plate.name, layer.name)
-            below = (x, y - high, z)
-            labels.append(
-                Label(
-                    _shortened(text),
-                    below,
-                    0,
-                    0,
-                    (0, GAP_PIXELS),
-                    Tone.DIM,
-                    layer.name,
-                    high,
-                    60,
-                    row,
-                    own=(plate.number, plate.number + 1),
-                )
-            )
-        sections = plate.layout.sections
-        for section in sections if len(sections) <= MOST_SECTIONS else ():
-            middle = y - high * (section.row + section.rows / 2) / rows
-            share = high * section.rows / rows
-            labels.append(
-                Label(
-                    section.name,
-                    (x, middle, z),
-                    -1,
-                    -0.5,
-                    (-GAP_PIXELS, 0),
-                    Tone.DIM,
-                    layer.name,
-                    share,
-                    13,
-                    row,
-                    own=(plate.number, plate.number + 1),
-                )
-            )
-    return labels
+
+
+def _leaf(plate: Plate, layer: ShownLayer, places: Arrangement) -> Label:
+    """Return the name of one of several parameters, below its plate."""
+    x, y, z = _point(places.corners[plate.number])
+    high = float(places.sizes[plate.number, 1])
+    return Label(
+        text=_shortened(leaf_of(plate.name, layer.name)),
+        anchor=(x, y - high, z),
+        across=0,
+        down=0,
+        offset=(0, GAP_PIXELS),
+        tone=Tone.DIM,
+        layer=layer.name,
+        height=high,
+        least=LEAF_LEAST,
+        row=int(places.rows[plate.number]),
+        own=(plate.number, plate.number + 1),
+    )
+
+
+def _sections(plate: Plate, layer: ShownLayer, places: Arrangement) -> list[Label]:
+    """Return the names of the parts of a plate, gates for example, at its left."""
+    x, y, z = _point(places.corners[plate.number])
+    texel = float(places.sizes[plate.number, 1]) / plate.size[0]
+    return [
+        Label(
+            text=section.name,
+            anchor=(x, y - texel * (section.row + section.rows / 2), z),
+            across=-1,
+            down=-0.5,
+            offset=(-GAP_PIXELS, 0),
+            tone=Tone.DIM,
+            layer=layer.name,
+            height=texel * section.rows,
+            least=SECTION_LEAST,
+            row=int(places.rows[plate.number]),
+            own=(plate.number, plate.number + 1),
+        )
+        for section in plate.layout.sections
+    ]
 
 
 def _shortened(text: str) -> str:
     """Return a text of at most `LONGEST_TEXT` letters."""
     return elided(text, LONGEST_TEXT)
-
-
-@dataclass(frozen=True)
-class PlacedLabels:
-    """Labels that are shown now.
-
-    Attributes:
-        chosen: Their indices in the list.
-        at: (n, 3): upper left corner in pixels, and depth; 0 to be drawn over plates.
-    """
-
-    chosen: npt.NDArray[np.int64]
-    at: npt.NDArray[np.float64]
-
-
-def placed(
-    labels: Sequence[Label],
-    sizes: npt.NDArray[np.float64],
-    camera: Camera,
-    viewport: tuple[float, float],
-    places: Arrangement,
-    selected: str | None = None,
-    nearer_hidden: int = 0,
-    hidden: Collection[str] = (),
-) -> PlacedLabels:
-    """Return the labels that fit, and their positions.
-
-    Args:
-        labels: All labels of the scene.
-        sizes: (n, 2) width and height of each text in pixels.
-        camera: The camera.
-        viewport: Width and height in pixels.
-        places: Positions of the plates, which may hide labels.
-        selected: Layer whose labels come first.
-        nearer_hidden: Rows before this one are hidden.
-        hidden: Layers without labels.
-    """
-    if not labels:
-        return PlacedLabels(np.zeros(0, np.int64), np.zeros((0, 3)))
-    anchors = np.array([c.anchor for c in labels])
-    points = camera.project(anchors, *viewport)
-    beneath = anchors - np.array([[0, c.height, 0] for c in labels])
-    reach = np.abs(camera.project(beneath, *viewport)[:, 1] - points[:, 1])
-    shift = np.array([(c.across, c.down) for c in labels]) * sizes
-    at = points[:, :2] + shift + np.array([c.offset for c in labels])
-    is_within = (points[:, :2] >= 0) & (points[:, :2] <= viewport)
-    seen: npt.NDArray[np.bool_] = np.logical_and.reduce(is_within, axis=1)
-    edge = np.maximum(np.array(viewport) - sizes - EDGE, EDGE)
-    at = np.where(seen[:, None], np.clip(at, EDGE, edge), at)  # whole, not cut at the edge
-    standing = np.array([c.row >= nearer_hidden and c.layer not in hidden for c in labels])
-    wanted = reach >= np.array([c.least for c in labels])
-    mine = np.array([c.layer == selected and selected is not None for c in labels])
-    inside = (at[:, 0] < viewport[0]) & (at[:, 0] + sizes[:, 0] > 0)
-    inside &= (at[:, 1] < viewport[1]) & (at[:, 1] + sizes[:, 1] > 0)
-    shown = np.flatnonzero(standing & (points[:, 2] > camera.near) & (wanted | mine) & inside)
-    covered = np.zeros(len(labels), dtype=bool)
-    eye = np.asarray(camera.pose.position)
-    covered[shown] = are_covered(anchors[shown], eye, places, nearer_hidden)
-    through = mine | np.array([c.least == 0 and selected is None for c in labels])
-    shown = shown[~covered[shown] | through[shown]]
-    shown = _with_room(shown, labels, at, sizes, mine, camera, viewport, places, nearer_hidden)
-    names = np.array([c.names for c in labels])
-    weak = [c.gives_way for c in labels]
-    order = sorted(
-        shown.tolist(), key=lambda i: (weak[i], not mine[i], round(points[i, 2], 3), not names[i])
-    )
-    chosen = _without_overlap(order, at, sizes, labels)
-    depth = np.where(covered, 0.0, points[:, 2])
-    return PlacedLabels(chosen, np.column_stack([np.rint(at[chosen]), depth[chosen]]))
-
-
-def _with_room(
-    shown: npt.NDArray[np.int64],
-    labels: Sequence[Label],
-    at: npt.NDArray[np.float64],
-    sizes: npt.NDArray[np.float64],
-    mine: npt.NDArray[np.bool_],
-    camera: Camera,
-    viewport: tuple[float, float],
-    places: Arrangement,
-    nearer_hidden: int,
-) -> npt.NDArray[np.int64]:
-    """Return labels without those across another layer's plate, which moves them below their own.
-
-    `at` is changed for labels that are moved. Those of the selected layer stay in any case.
-    """
-    own = np.array([labels[i].own for i in shown], np.int64).reshape(-1, 2)
-    above = own[:, 1] > own[:, 0]
-    lower = at[shown].copy()
-    left, right = (
-        camera.project(_feet([labels[i] for i in shown], places, side), *viewport)[:, :2]
-        for side in (0, 1)
-    )
-    slope = (right[:, 1] - left[:, 1]) / np.maximum(right[:, 0] - left[:, 0], 1.0)
-    fall = np.maximum(slope, 0) * np.minimum(sizes[shown, 0], right[:, 0] - left[:, 0])
-    lower[:, 0] = left[:, 0]
-    lower[:, 1] = left[:, 1] + fall + [GAP_PIXELS + 17 * labels[i].detail for i in shown]
-
-    def with_room(
-        corners: npt.NDArray[np.float64], asked: npt.NDArray[np.bool_]
-    ) -> npt.NDArray[np.bool_]:
-        """Tell for those asked about whether they lie across no other plate there."""
-        boxes = np.concatenate([corners, corners + sizes[shown]], axis=1)[asked]
-        found = np.zeros(len(shown), bool)
-        found[asked] = ~lie_across(boxes, own[asked], camera, viewport, places, nearer_hidden)
-        return found
-
-    fits = with_room(at[shown], above)
-    crossing = {labels[i].layer for i in shown[above & ~fits]}
-    fits_below = with_room(lower, np.array([labels[i].layer in crossing for i in shown], bool))
-    fits_below &= (lower + sizes[shown] <= viewport).all(axis=1) & (lower >= 0).all(axis=1)
-    named = np.array([labels[i].names for i in shown], bool)
-    free = ~above | mine[shown] | (named & np.array([labels[i].least == 0 for i in shown], bool))
-    moved = above & ~fits & fits_below & ~mine[shown] & named
-    below = {labels[i].layer for i in shown[moved]}
-    under = np.array([labels[i].detail and labels[i].layer in below for i in shown], bool)
-    at[shown[moved | under]] = lower[moved | under]
-    kept: npt.NDArray[np.int64] = shown[np.where(under, fits_below, fits | moved | free)]
-    return kept
-
-
-def _feet(labels: Sequence[Label], places: Arrangement, side: float) -> npt.NDArray[np.float64]:
-    """Return (n, 3) the lower left corner of the plates that are labelled, or for 1 the right."""
-    first = np.array([label.own[0] for label in labels], np.int64)
-    feet: npt.NDArray[np.float64] = places.corners[first].copy()
-    feet[:, 0] += side * places.sizes[first, 0]
-    feet[:, 1] -= places.sizes[first, 1]
-    return feet
-
-
-def _without_overlap(
-    order: Sequence[int],
-    at: npt.NDArray[np.float64],
-    sizes: npt.NDArray[np.float64],
-    labels: Sequence[Label],
-) -> npt.NDArray[np.int64]:
-    """Return those that do not overlap any before them."""
-    kept: list[int] = []
-    named: set[str] = set()
-    boxes = np.concatenate([at + 2, at + sizes - 2], axis=1)  # without the halo at the edges
-    for index in order:
-        label = labels[index]
-        if label.detail and label.layer not in named:
-            continue
-        others = boxes[kept]
-        box = boxes[index]
-        apart = (
-            (others[:, 0] >= box[2])
-            | (others[:, 2] <= box[0])
-            | (others[:, 1] >= box[3])
-            | (others[:, 3] <= box[1])
-        )
-        if apart.all():
-            kept.append(index)
-            if label.names:
-                named.add(label.layer)
-    return np.array(kept, dtype=np.int64)

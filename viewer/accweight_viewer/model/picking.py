@@ -11,7 +11,8 @@ from accweight_core.errors import UnknownNameError
 from accweight_core.text import some
 from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.camera import Vector
-from accweight_viewer.model.runs import Plate, ShownRun
+from accweight_viewer.model.plates import Plate
+from accweight_viewer.model.runs import ShownRun
 
 
 @dataclass(frozen=True)

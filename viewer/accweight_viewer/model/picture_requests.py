@@ -13,7 +13,7 @@ import numpy as np
 
 from accweight_core.analysis.finiteness import Mask
 from accweight_core.colours.scale import ColourScale, Entries
-from accweight_viewer.model.runs import Plate, PlateSource
+from accweight_viewer.model.plates import Plate, PlateSource
 from accweight_viewer.model.settings import Plane
 from accweight_viewer.model.viewport2d import Region
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from accweight_core.naming import leaf_of
 from accweight_viewer.model.difference import Difference
-from accweight_viewer.model.runs import Plate, PlateSource, ShownLayer, ShownRun
+from accweight_viewer.model.plates import Plate, PlateSource, ShownLayer
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 
 Which = int | Literal["difference"]
@@ -36,6 +37,7 @@ class PlateChoices:
         self._runs: list[ShownRun] = list(session.runs)
         self._scope = session.settings.scope
         self._scale = session.settings.difference_scale
+        self._units = session.probes.unit_values
 
     @property
     def current(self) -> bool:
@@ -45,6 +47,7 @@ class PlateChoices:
             old is new for old, new in zip(self._runs, session.runs, strict=True)
         )
         settings = session.settings
+        same = same and self._units is session.probes.unit_values
         return same and (self._scope, self._scale) == (settings.scope, settings.difference_scale)
 
     @cached_property
@@ -55,9 +58,11 @@ class PlateChoices:
         return Difference(self._runs[0], self._runs[1], self._scope, self._scale)
 
     def source(self, which: Which) -> PlateSource | None:
-        """Return a run or the difference."""
+        """Return a run, what its units do if plates show that, or the difference."""
         if which == "difference":
             return self.difference
+        if self._units is not None:
+            return self._units
         return self._runs[which] if which < len(self._runs) else None
 
     def label(self, which: Which) -> str:
@@ -106,8 +111,8 @@ class PlateChoices:
     def run_plate(self, choice: PlateChoice) -> tuple[int, Plate] | None:
         """Return the run and its plate; for a difference, those of the first run."""
         run = 0 if choice.which == "difference" else choice.which
-        plate = self.plate(PlateChoice(run, choice.parameter))
-        return None if plate is None else (run, plate)
+        number = self._numbers[run].get(choice.parameter) if run < len(self._runs) else None
+        return None if number is None else (run, self._runs[run].plates[number])
 
     def obstacle(self, choice: PlateChoice | None) -> str:
         """Return why a choice has no picture, or ''."""
@@ -122,6 +127,8 @@ class PlateChoices:
             return ""
         if choice.which == "difference":
             return "no difference: needs a finished parameter of the same shape in both runs"
+        if self._units is not None:
+            return f"{self._units.array.of_units}: nothing of this layer"
         return "not analysed yet"
 
     # --- which one to show ------------------------------------------------------------------

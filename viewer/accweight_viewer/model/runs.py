@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from copy import copy
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +28,11 @@ from accweight_core.io.stamp import stamp_if_there
 from accweight_core.metrics.totals import Floats
 from accweight_core.pictures.plan import PicturePlan
 from accweight_core.pictures.texel_map import Layout
-from accweight_core.schema import Kind, Parameter, Stamp
+from accweight_core.schema import Stamp
 from accweight_core.store.array_part import StoredArray
 from accweight_core.store.beside import name_of
 from accweight_core.store.header import Header
-from accweight_viewer.model.found import results_of
+from accweight_viewer.model.found import FoundStamps, found_stamps, results_of
 from accweight_viewer.model.nonfinite import (
     Counts,
     FirstNonFinite,
@@ -41,9 +40,8 @@ from accweight_viewer.model.nonfinite import (
     Masks,
     first_nonfinite,
 )
+from accweight_viewer.model.plates import NONFINITE, Plate, ShownLayer, Texels
 from accweight_viewer.model.settings import Plane, Scope
-
-Texels = npt.NDArray[np.float32]
 
 SPARSE = 2.5
 """Standard deviation over mean of a parameter's changes from which its mean hides how it moved.
@@ -53,117 +51,6 @@ A fiftieth of its rows, which alone have moved, give 7; an exponential distribut
 
 MOST_ARRAYS = 512
 """Stored levels whose metadata are kept."""
-
-NONFINITE = np.float32(np.inf)
-"""Value of a texel with a weight that is not finite; cumulative change itself never is infinite."""
-
-
-@dataclass(frozen=True)
-class Plate:
-    """The picture of one parameter.
-
-    Attributes:
-        number: Index among the plates of the run.
-        index: Index of the parameter in the analysis.
-        layer: Index of the layer among those shown.
-        parameter: The parameter.
-        layout: Mapping between texels and elements.
-        plan: Its stored levels. Without a stored picture, one texel: the mean.
-        pictured: Whether a picture is stored.
-        ready: Whether its numbers and picture are complete.
-        peak: Largest cumulative change at the last step; 0 if it is not ready.
-    """
-
-    number: int
-    index: int
-    layer: int
-    parameter: Parameter
-    layout: Layout
-    plan: PicturePlan
-    pictured: bool
-    ready: bool
-    peak: float
-
-    @property
-    def name(self) -> str:
-        """Name of the parameter."""
-        return self.parameter.name
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(rows, columns) of the picture at level 0."""
-        return max(self.layout.rows, 1), max(self.layout.cols, 1)
-
-    @property
-    def finest(self) -> int:
-        """Finest stored level; at level 0 every weight has a texel of its own."""
-        return self.plan.levels[0]
-
-    @property
-    def coarsest(self) -> int:
-        """Coarsest level: the whole picture within 64 texels."""
-        return self.plan.levels[-1]
-
-
-@dataclass(frozen=True)
-class ShownLayer:
-    """One layer of a run.
-
-    Attributes:
-        position: Index in network order.
-        name: Its name.
-        kind: Its kind.
-        plates: Plates of its parameters.
-        elements: Number of weights included in its metrics.
-    """
-
-    position: int
-    name: str
-    kind: Kind
-    plates: tuple[Plate, ...]
-    elements: int
-
-    @property
-    def shape(self) -> str:
-        """Shapes of its parameters as text, such as 32x16x3x3."""
-        return " + ".join("x".join(map(str, p.parameter.shape)) or "scalar" for p in self.plates)
-
-
-class PlateSource(Protocol):
-    """A source of plates: a run, or the difference of two."""
-
-    signed: bool
-
-    @property
-    def revision(self) -> int:
-        """A number that changes with the pictures."""
-
-    @property
-    def name(self) -> str:
-        """Its name on the screen."""
-
-    @property
-    def layers(self) -> tuple[ShownLayer, ...]:
-        """Layers in network order."""
-
-    @property
-    def plates(self) -> tuple[Plate, ...]:
-        """All plates, by number."""
-
-    @property
-    def steps(self) -> npt.NDArray[np.int64]:
-        """Steps, ascending."""
-
-    def texels(
-        self, plate: Plate, level: int, plane: Plane, steps: slice, rows: slice, cols: slice
-    ) -> Texels:
-        """Return (steps, rows, columns) of a level, as shares of `unit`; NaN for gaps."""
-
-    def unit(self, plate: Plate, scope: Scope) -> float:
-        """Return the factor from texels to normalised changes."""
-
-    def plane_of(self, plate: Plate, plane: Plane) -> Plane:
-        """Return "mean" or "max": what a texel of several weights shows."""
 
 
 class ShownRun:
@@ -179,7 +66,8 @@ class ShownRun:
     signed = False
 
     def __init__(self, path: Path) -> None:
-        self._stamps = _stamps(path)
+        self._stamps, self._found = _stamps(path), found_stamps(path)
+        self._state = object()
         self.path = path
         self.analysis = Analysis.open(path, unfinished=True)
         self.name = name_of(path)
@@ -189,6 +77,14 @@ class ShownRun:
             raise StoreError(f"{path}: the viewer needs a stored analysis")
         self._store = store
         _ = self.analysis.values  # read once: later values may not match this header
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether both have the same numbers and pictures, whatever probes have found."""
+        return isinstance(other, ShownRun) and self._state is other._state
+
+    def __hash__(self) -> int:
+        """Return a hash of what is compared."""
+        return hash(self._state)
 
     @property
     def header(self) -> Header:
@@ -218,13 +114,26 @@ class ShownRun:
     def refreshed(self) -> ShownRun | None:
         """Return the present state on disk, or None if it is unchanged or unreadable.
 
-        Files may be missing for a moment while an analysis is replaced by another one.
+        Files may be missing for a moment while an analysis is replaced by another one. If only
+        probes have found something, everything else is kept.
         """
         try:
-            is_same = _stamps(self.path) == self._stamps and not self._store.has_grown()
-            return None if is_same else ShownRun(self.path).prepared()
+            if _stamps(self.path) != self._stamps or self._store.has_grown():
+                return ShownRun(self.path).prepared()
+            found = found_stamps(self.path)
+            return None if found == self._found else self._with_found(found)
         except (StoreError, OSError):
             return None
+
+    def _with_found(self, found: FoundStamps) -> ShownRun:
+        """Return this run with what probes have found since; results that are the same are kept."""
+        later = copy(self)
+        later._found = found
+        same = {name for name, stamp in found.items() if self._found.get(name) == stamp}
+        known = {result.path.name: result for result in self.results.values()}
+        kept = {name: result for name, result in known.items() if name in same}
+        later.__dict__["results"] = results_of(self.analysis.probes, kept)
+        return later
 
     def prepared(self) -> ShownRun:
         """Return this run with everything computed that is shown first."""

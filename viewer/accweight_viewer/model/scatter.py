@@ -6,10 +6,13 @@ place to the other; a jump on the time line is a short flight.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of
+from accweight_core.samples.pictures import Pictures
 from accweight_core.text import plain
 from accweight_viewer.model.found import FoundArray, measured_place
 from accweight_viewer.model.session import Session
@@ -120,12 +123,26 @@ class Scatter:
         name = f"{self.class_names[self.classes[point]]}, " if len(self.classes) else ""
         return f"{name}sample {row}"
 
+    def pictures_of(self, points: Sequence[int]) -> Pictures | None:
+        """Return (points, height, width, channels) of bytes: the samples of some points.
+
+        Those that the user gave, else those that the probe has kept; None if there are none.
+        """
+        chosen, given = self.chosen, self.session.given
+        if chosen is None:
+            return None
+        at = np.array(points, np.int64)
+        own = given.pictures(chosen.result, at) if given is not None else None
+        if own is not None:
+            return own
+        found = chosen.result.samples
+        return found[at] if found is not None and len(found) == self.count else None
+
     @property
-    def samples(self) -> npt.NDArray[np.uint8] | None:
-        """(points, height, width, channels) of bytes: the samples, if they are stored."""
-        chosen = self.chosen
-        found = chosen.result.samples if chosen else None
-        return found if found is not None and len(found) == self.count else None
+    def obstacle(self) -> str:
+        """Why points do not lead to the samples that the user gave; '' if they do."""
+        chosen, given = self.chosen, self.session.given
+        return given.obstacle(chosen.result) if chosen and given is not None else ""
 
     @property
     def quality(self) -> dict[str, float]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +16,14 @@ import numpy.typing as npt
 from accweight_core.colours.scale import ColourScale, colour_table
 from accweight_core.errors import UnknownNameError
 from accweight_core.metrics.totals import Floats
-from accweight_core.short_names import short_names
-from accweight_viewer.model.arrangement import Arrangement, arrange, merged_names
+from accweight_viewer.model.arrangement import Arrangement, arrange
 from accweight_viewer.model.colour_range import fitted_high, fitted_low
 from accweight_viewer.model.difference import Difference
+from accweight_viewer.model.given_samples import GivenSamples
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.runs import PlateSource, ShownLayer, ShownRun
+from accweight_viewer.model.plates import PlateSource, ShownLayer
+from accweight_viewer.model.runs import ShownRun
+from accweight_viewer.model.runs_together import RunsTogether
 from accweight_viewer.model.settings import Settings
 from accweight_viewer.model.shown_probes import ShownProbes
 from accweight_viewer.model.signal import Signal
@@ -42,14 +43,14 @@ class Row:
         layer: Name.
         kind: Kind of the layer.
         position: Index in network order.
-        values: The two chosen metrics; NaN for unfinished layers.
+        values: The metrics of the columns; NaN for unfinished layers.
         only_in: Name of the only run with this layer; '' if both have it, or there is one run.
     """
 
     layer: str
     kind: str
     position: int
-    values: tuple[float, float]
+    values: tuple[float, ...]
     only_in: str = ""
 
 
@@ -74,11 +75,13 @@ class Session:
         found: Layers that match what is searched for; None if nothing is.
         found_changed: Emitted when others match.
         probes: What probes have found.
+        given: Samples that the user gave, to which points lead; None if they gave none.
         jump_asked: Emitted with the name of the layer that the camera should go to.
     """
 
     def __init__(self, paths: Sequence[Path], settings: Settings | None = None) -> None:
         self.runs = [ShownRun(path) for path in paths]
+        self._together = RunsTogether(self.runs)
         self.settings = settings or Settings()
         self.comparison: ComparisonMode = "beside"
         self.cursor = TimeCursor(len(self.steps))
@@ -95,15 +98,16 @@ class Session:
         self.replaced: set[Path] = set()
         self.found: frozenset[str] | None = None
         self.probes = ShownProbes(lambda: self.runs, lambda: self.settings)
+        self.given: GivenSamples | None = None
         self.found_changed: Signal[[]] = Signal()
         self.cursor.move_to(self.cursor.last)
 
     # --- time -----------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def steps(self) -> npt.NDArray[np.int64]:
         """Steps of all runs, ascending."""
-        return np.unique(np.concatenate([run.steps for run in self.runs]))
+        return self._together.steps
 
     @property
     def step(self) -> int:
@@ -167,51 +171,28 @@ class Session:
 
     # --- what is shown --------------------------------------------------------------------
 
-    @cached_property
+    @property
     def layer_names(self) -> list[str]:
         """Names of all layers of all runs, in network order."""
-        names = [layer.name for layer in self.runs[0].layers]
-        for run in self.runs[1:]:
-            others = [layer.name for layer in run.layers]
-            alike = 2 * len({*names} & {*others}) >= min(len(names), len(others))
-            names = (
-                list(dict.fromkeys([*names, *others])) if not alike else merged_names(names, others)
-            )
-        return names
+        return self._together.layer_names
 
-    @cached_property
+    @property
     def related(self) -> bool:
-        """Whether all runs are of one network: half of the layers of the smaller one are alike."""
-        names = [{layer.name for layer in run.layers} for run in self.runs]
-        first = names[0]
-        return all(2 * len(first & other) >= min(len(first), len(other)) for other in names[1:])
+        """Whether all runs are of one network."""
+        return self._together.related
 
-    @cached_property
+    @property
     def short_names(self) -> dict[str, str]:
         """What layers are called where there is little room, by name."""
-        return short_names(self.layer_names)
+        return self._together.short_names
 
     def layers_called(self, name: str) -> list[ShownLayer | None]:
         """Return the layer of that name in each run, or None."""
-        return [index.get(name) for index in self._by_name]
-
-    @cached_property
-    def _by_name(self) -> list[dict[str, ShownLayer]]:
-        return [{layer.name: layer for layer in run.layers} for run in self.runs]
+        return self._together.layers_called(name)
 
     def only_in(self, name: str) -> str:
-        """Return the name of the only run with a layer; '' if all or none have it.
-
-        Of unrelated runs, nothing is said.
-        """
-        if not self.related:
-            return ""
-        having = [
-            run.name
-            for run, layer in zip(self.runs, self.layers_called(name), strict=True)
-            if layer is not None
-        ]
-        return having[0] if len(having) == 1 < len(self.runs) else ""
+        """Return the name of the only run with a layer; '' if all or none have it."""
+        return self._together.only_in(name)
 
     @property
     def sources(self) -> list[PlateSource]:
@@ -219,14 +200,18 @@ class Session:
         if len(self.runs) == 2 and self.comparison == "difference":
             first, second = self.runs
             settings = self.settings
-            first, second = self.runs
             return [Difference(first, second, settings.scope, settings.difference_scale)]
         units = self.probes.unit_values
         return [units] if units is not None else list(self.runs[:MOST_SCENES])
 
     def scene_scale(self) -> ColourScale:
-        """Return the colour scale of the scenes: of change, of a difference, or of units."""
-        return self.probes.unit_scale or self.colour_scale(signed=self.sources[0].signed)
+        """Return the colour scale of the scenes."""
+        return self.scale_of(signed=len(self.runs) == 2 and self.comparison == "difference")
+
+    def scale_of(self, *, signed: bool) -> ColourScale:
+        """Return the colour scale of change, of a difference, or of what units do."""
+        units = None if signed else self.probes.unit_scale
+        return units or self.colour_scale(signed=signed)
 
     def compare_as(self, comparison: ComparisonMode) -> None:
         """Show two runs side by side, or their difference."""
@@ -240,7 +225,7 @@ class Session:
             source.layers,
             self.settings.arrangement,
             true_scale=self.settings.true_scale,
-            slots=self.layer_names if self.related else None,
+            slots=self.layer_names if self.related and len(self.runs) > 1 else None,
         )
 
     def colour_scale(self, *, signed: bool = False) -> ColourScale:
@@ -272,20 +257,24 @@ class Session:
 
     # --- numbers --------------------------------------------------------------------------
 
+    @property
+    def columns(self) -> list[str]:
+        """Metrics of the table: those chosen that there are in the runs, or else the default."""
+        known = self.probes.metric_words
+        chosen = [name for name in self.settings.columns if name in known]
+        return chosen or [Settings().columns[0]]
+
     def rows(self, run: int = 0) -> list[Row]:
         """Return the rows of the layer table at the current step, in network order."""
         shown = self.runs[run]
         at = self.run_position(run)
-        first, second = (
-            shown.metric(name)[:, at]
-            for name in (self.settings.first_metric, self.settings.second_metric)
-        )
+        columns = [shown.metric(name)[:, at] for name in self.columns]
         return [
             Row(
                 layer.name,
                 str(layer.kind),
                 layer.position,
-                (float(first[i]), float(second[i])),
+                tuple(float(column[i]) for column in columns),
                 self.only_in(layer.name) if len(self.runs) > 1 else "",
             )
             for i, layer in enumerate(shown.layers)
@@ -372,8 +361,7 @@ class Session:
                 self.replaced.add(new.path)
         followed, step = self.cursor.position == self.cursor.last, self.step
         self.runs = [new or old for new, old in zip(found, self.runs, strict=True)]
-        for name in ("steps", "layer_names", "related", "short_names", "_by_name"):
-            self.__dict__.pop(name, None)
+        self._together = RunsTogether(self.runs)
         self.cursor.count = len(self.steps)
         at = self.cursor.last if followed else int(np.searchsorted(self.steps, step))
         self.cursor.position = min(at, self.cursor.last)

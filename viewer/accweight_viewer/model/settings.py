@@ -21,8 +21,6 @@ ALLOWED: Mapping[str, tuple[Any, ...]] = {
     "plane": ("auto", "mean", "max"),
     "arrangement": ("auto", "line", "rows"),
     "order": ("network", "ranking"),
-    "first_metric": METRICS,
-    "second_metric": METRICS,
     "curve_metric": METRICS,
     "curve_scale": ("linear", "logarithmic"),
     "plate_values": ("movement",),
@@ -38,8 +36,11 @@ RANGES: Mapping[str, tuple[float, float]] = {
 """Minimum and maximum of numeric settings."""
 
 
-OF_PROBES = frozenset(("first_metric", "second_metric", "curve_metric", "plate_values"))
+OF_PROBES = frozenset(("curve_metric", "plate_values"))
 """Settings whose value may be a number that a probe has found, as PROBE.ARRAY."""
+
+OLD_COLUMNS = ("first_metric", "second_metric")
+"""What held the metrics of the table when there were two."""
 
 MOVEMENT = "movement"
 """What plates show unless it is the values of units."""
@@ -66,8 +67,7 @@ class Settings:
         arrangement: Plates in one line, repeated blocks in rows, or automatic.
         true_scale: Whether texels have the same size on all plates.
         labels: Whether names are shown next to the plates.
-        first_metric: Metric of the table's first numeric column.
-        second_metric: Metric of its second.
+        columns: Metrics of the table, also numbers of probes as PROBE.ARRAY; the first one ranks.
         curve_metric: Metric of the curves in the timeline.
         curve_scale: Their vertical scale.
         smoothing: Share of a value in the one after it, for curves and measures.
@@ -91,8 +91,7 @@ class Settings:
     arrangement: Literal["auto", "line", "rows"] = "auto"
     true_scale: bool = False
     labels: bool = True
-    first_metric: str = "relative"
-    second_metric: str = "rotation"
+    columns: tuple[str, ...] = ("relative", "rotation")
     curve_metric: str = "mean"
     curve_scale: Literal["linear", "logarithmic"] = "linear"
     smoothing: float = 0.0
@@ -112,7 +111,7 @@ class Settings:
         for name, value in values.items():
             if not _fits(name, value):
                 raise ValueError(f"setting {name!r} cannot be {value!r}")
-        return replace(self, **values)
+        return replace(self, **{name: _stored(name, value) for name, value in values.items()})
 
     @property
     def range_by_hand(self) -> bool:
@@ -134,11 +133,28 @@ class Settings:
         Files of older and newer versions contain unknown settings.
         """
         known = {field.name for field in fields(cls)} - OF_A_RUN
-        given = document.items() if isinstance(document, Mapping) else ()
-        return cls(**{k: v for k, v in given if k in known and _fits(k, v)})
+        given = dict(document) if isinstance(document, Mapping) else {}
+        before = [given[name] for name in OLD_COLUMNS if given.get(name) in METRICS]
+        given = {"columns": list(dict.fromkeys(before)), **given}
+        return cls(**{k: _stored(k, v) for k, v in given.items() if k in known and _fits(k, v)})
+
+
+def _stored(name: str, value: Any) -> Any:
+    """Return a value as the settings hold it: JSON has lists."""
+    return tuple(value) if name == "columns" else value
+
+
+def _are_columns(value: Any) -> bool:
+    """Tell whether a value names metrics of the table, each once, and at least one."""
+    if not isinstance(value, list | tuple) or not value:
+        return False
+    known = all(isinstance(n, str) and (n in METRICS or is_probe_metric(n)) for n in value)
+    return known and len(set(value)) == len(value)
 
 
 def _fits(name: str, value: Any) -> bool:
+    if name == "columns":
+        return _are_columns(value)
     if name in OF_PROBES and isinstance(value, str) and is_probe_metric(value):
         return True
     if name in ALLOWED:

@@ -112,9 +112,19 @@ class Sheet:
         chosen = self.chosen
         if chosen is None or not is_signed(chosen.result):
             return False
-        axes, shape = (getattr(chosen.result.fields[chosen.array], a) for a in ("axes", "shape"))
-        samples = chosen.result.samples if axes[1] == "picture" else None
+        shape = chosen.result.fields[chosen.array].shape
+        samples = self._samples(chosen)
         return samples is not None and samples.shape[:3] == tuple(shape[1:4])
+
+    def _samples(self, chosen: FoundArray) -> Pixels | None:
+        """Return the samples that pictures are of: those kept, else those that the user gave."""
+        field, given = chosen.result.fields[chosen.array], self.session.given
+        if field.axes[1] != "picture":
+            return None
+        kept = chosen.result.samples
+        if kept is not None or given is None:
+            return kept
+        return given.pictures(chosen.result, side=max(field.shape[2:4]))
 
     def pictures(self) -> Pixels:
         """Return (units, height, width, 3) of the step.
@@ -129,7 +139,7 @@ class Sheet:
         key = (chosen.result, chosen.array, self.step, over)
         if self._drawn is None or self._drawn[0] != key:
             pictures = pictures_at(chosen.result, chosen.array, self.step)
-            samples = chosen.result.samples if over else None
+            samples = self._samples(chosen) if over else None
             rgb = pictures.repeat(3 // pictures.shape[-1], axis=-1)
             self._drawn = key, rgb if samples is None else rated(pictures, samples)
         return self._drawn[1]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from accweight_core.analysis.probe_kinds import ResultKind
 from accweight_core.analysis.probe_metrics import probe_metric_names
 from accweight_core.colours.scale import ColourScale, colour_table
-from accweight_core.metrics.table import METRICS, TABLE
+from accweight_core.metrics.table import DEFAULT, METRICS, TABLE
 from accweight_viewer.model.found import FoundArray, found_arrays
 from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.settings import MOVEMENT, Settings
@@ -36,8 +36,11 @@ class ShownProbes:
 
     @property
     def metric_words(self) -> dict[str, str]:
-        """What each metric of layers is that can be chosen: of the table, and of probes."""
-        found = {name: TABLE[name].line for name in METRICS}
+        """What each metric of layers is that can be chosen: of the table, and of probes.
+
+        The one that rankings are by is the first.
+        """
+        found = {name: TABLE[name].line for name in dict.fromkeys((DEFAULT, *METRICS))}
         for run in self._runs():
             found |= probe_metric_names(run.results)
         return found

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from accweight_viewer.model.difference import Difference
-from accweight_viewer.model.runs import Plate, PlateSource, ShownRun, Texels
+from accweight_viewer.model.plates import Plate, PlateSource, Texels
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.settings import Scope
+from accweight_viewer.model.unit_values import UnitValues
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,34 @@ class TexelDifference:
         return self.normalised
 
 
+@dataclass(frozen=True)
+class TexelUnit:
+    """The unit that a texel belongs to, and its value at one step; NaN if it has none.
+
+    Attributes:
+        value: Its value.
+        normalised: Share of the scale.
+        unit: Name of the unit.
+        called: What its values are.
+        scope: What it is a share of: the largest value of its layer, or of all.
+    """
+
+    value: float
+    normalised: float
+    unit: str
+    called: str
+    scope: Scope = "layer"
+
+
+AnyValue = TexelValue | TexelDifference | TexelUnit
+
+
 def value_at(
     source: PlateSource, plate: Plate, position: int, row: int, col: int, scope: Scope
-) -> TexelValue | TexelDifference | None:
-    """Return the stored value of a texel of a run or a difference."""
+) -> AnyValue | None:
+    """Return the stored value of a texel of a run, of a difference, or of a unit."""
+    if isinstance(source, UnitValues):
+        return texel_unit(source, plate, position, row, col, scope)
     if isinstance(source, Difference):
         return texel_difference(source, plate, position, row, col)
     if isinstance(source, ShownRun):
@@ -79,6 +105,18 @@ def texel_difference(
     share = float(difference.first.texels(own, level, "mean", *at)[0, 0, 0])
     first = share * difference.units(plate)[0]
     return TexelDifference(first, first - value, value)
+
+
+def texel_unit(
+    units: UnitValues, plate: Plate, position: int, row: int, col: int, scope: Scope
+) -> TexelUnit | None:
+    """Return the value of the unit of a texel; None in a gap."""
+    unit = units.unit_at(plate, row, col)
+    if unit is None:
+        return None
+    value = float(units.series(plate, unit)[position])
+    share = units.normalised(plate, value, scope)
+    return TexelUnit(value, share, units.name_of(unit), units.array.of_units, scope)
 
 
 def texel_series(run: ShownRun, plate: Plate, row: int, col: int) -> Texels:

@@ -18,7 +18,7 @@ import numpy as np
 
 from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.camera import FIELD_OF_VIEW, Camera
-from accweight_viewer.model.runs import Plate
+from accweight_viewer.model.plates import Plate
 
 TILE = 64
 """Side of a tile; the coarsest level of every picture fits one tile."""

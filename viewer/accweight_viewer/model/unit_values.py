@@ -1,7 +1,8 @@
 """Values of units as the colours of plates: what a unit does, instead of how far its weights moved.
 
 All weights of a unit have its value: of a convolution the kernels of an output channel, of a dense
-layer the row of an output. Parameters that the probe knows nothing of are blank.
+layer the row of an output, of a recurrent layer the rows of all gates. Parameters that the probe
+knows nothing of are blank.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import numpy.typing as npt
 
 from accweight_core.metrics.totals import Floats
 from accweight_core.pictures.texel_map import Layout
-from accweight_core.schema import Axis
+from accweight_core.probes.unit_weights import units_along
+from accweight_core.schema import Axis, Layer
 from accweight_viewer.model.found import FoundArray, measured_place
-from accweight_viewer.model.runs import Plate, ShownLayer, ShownRun, Texels
+from accweight_viewer.model.plates import Plate, ShownLayer, Texels
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.settings import Plane, Scope
 
 NOWHERE = -1
@@ -29,16 +32,16 @@ class UnitValues:
     Attributes:
         run: The run whose plates are shown.
         array: The array.
+        revision: A number that changes with the values: when another step was probed.
         signed: Whether some values are below 0.
         largest: Its largest absolute value, at all steps.
     """
-
-    revision = 0
 
     def __init__(self, run: ShownRun, array: FoundArray) -> None:
         self.run = run
         self.array = array
         self.name = run.name
+        self.revision = hash((array.result.path, *array.result.steps.tolist()))
         self.steps: npt.NDArray[np.int64] = run.steps
         self._values: Floats = array.result.array(array.array).astype(np.float64)
         self._places = [measured_place(array.result.steps, int(step)) for step in run.steps]
@@ -47,6 +50,7 @@ class UnitValues:
         self.largest = float(np.abs(known).max(initial=0.0))
         self._rows = {name: at for at, name in enumerate(array.result.labels("layer"))}
         self._units = lru_cache(maxsize=256)(_units_of)
+        self._counts = [_count(values) for values in np.moveaxis(self._values, 1, 0)]
 
     @cached_property
     def layers(self) -> tuple[ShownLayer, ...]:
@@ -62,13 +66,16 @@ class UnitValues:
         return tuple(plate for layer in self.layers for plate in layer.plates)
 
     def _plate(self, plate: Plate, layer: ShownLayer) -> Plate:
-        row = self._rows.get(layer.name)
-        axis = _unit_axis(plate)
-        known = row is not None and axis is not None
-        if known and row is not None and axis is not None:
-            units = np.flatnonzero(np.isfinite(self._values[:, row]).any(axis=0))
-            known = plate.parameter.shape[axis] == (units[-1] + 1 if len(units) else 0)
-        return replace(plate, ready=bool(known), peak=1.0 if known else 0.0)
+        known = self._along(plate, layer) is not None
+        return replace(plate, ready=known, peak=1.0 if known else 0.0)
+
+    def _along(self, plate: Plate, layer: ShownLayer) -> npt.NDArray[np.int64] | None:
+        """Return the unit of each index of a parameter along its outputs; None if none is told."""
+        row, axis = self._rows.get(layer.name), _unit_axis(plate)
+        if row is None or axis is None or not self._counts[row]:
+            return None
+        whole = Layer(layer.name, layer.kind, tuple(one.parameter for one in layer.plates))
+        return units_along(whole, plate.parameter, axis, self._counts[row])
 
     def _most(self, plate: Plate) -> float:
         row = self._rows.get(self.run.layers[plate.layer].name)
@@ -80,6 +87,39 @@ class UnitValues:
         if scope == "layer" or self.largest == 0:
             return 1.0
         return self._most(plate) / self.largest
+
+    def unit_at(self, plate: Plate, row: int, col: int) -> int | None:
+        """Return the unit that the weight of a texel is of; None in a gap, or if it is not known.
+
+        Args:
+            plate: A plate of the run, or of these values.
+            row: Row in the picture at level 0.
+            col: Column in the picture at level 0.
+        """
+        axis = _unit_axis(plate)
+        index = plate.layout.element(row, col) if plate.pictured else None
+        if axis is None or index is None or not self.plates[plate.number].ready:
+            return None
+        return int(index[axis])
+
+    def name_of(self, unit: int) -> str:
+        """Return what a unit is called: its number, unless the probe names units."""
+        names = self.array.result.labels("unit")
+        return names[unit] if unit < len(names) else str(unit)
+
+    def series(self, plate: Plate, unit: int) -> Floats:
+        """Return (steps,) the values of a unit at the steps of the run.
+
+        At steps that were not probed it is the value of the last step that was.
+        """
+        row = self._rows[self.run.layers[plate.layer].name]
+        found: Floats = self._values[self._places, row, unit]
+        return found
+
+    def normalised(self, plate: Plate, value: float, scope: Scope) -> float:
+        """Return a value as a share of the largest of its layer, or of all."""
+        most = self._most(plate) if scope == "layer" else self.largest
+        return value / most if most > 0 else 0.0 * value
 
     def plane_of(self, plate: Plate, plane: Plane) -> Plane:
         """Return "max": all weights of a unit have one value, whatever a texel covers."""
@@ -93,12 +133,24 @@ class UnitValues:
         row = self._rows[self.run.layers[plate.layer].name]
         most = self._most(plate) or 1.0
         high, wide = plate.plan.size(level)
-        units = self._units(plate.layout, axis or 0, level, high, wide)[rows, cols]
+        along = self._along(plate, self.run.layers[plate.layer])
+        places = self._units(plate.layout, axis or 0, level, high, wide)[rows, cols]
+        units = places if along is None else np.append(along, NOWHERE)[places]
         found = []
         for position in range(len(self.steps))[steps]:
             values = np.append(self._values[self._places[position], row] / most, np.nan)
             found.append(values[units])  # the unit -1 is the NaN at the end
         return np.stack(found).astype(np.float32)
+
+
+def _count(values: Floats) -> int:
+    """Return the number of units of a layer.
+
+    Args:
+        values: (steps, units), NaN beyond its last one.
+    """
+    units = np.flatnonzero(np.isfinite(values).any(axis=0))
+    return int(units[-1]) + 1 if len(units) else 0
 
 
 def _unit_axis(plate: Plate) -> int | None:

@@ -92,9 +92,8 @@ class ColourBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             scale = f"share of {each}'s largest in " + ("both" if common else "its own run")
             return f"{first} {MINUS} {second}: difference of change, {scale}"
         units = self._session.probes.unit_values
-        if units is not None and not self._compact and self._signed is None:
-            words = units.array.result.fields[units.array.array].words
-            return plain(f"{units.array.name}: {words}, share of the largest")
+        if units is not None:
+            return plain(f"{units.array.of_units}: {units.array.words}, share of {each}'s largest")
         return f"cumulative change, share of {each}'s largest"
 
     def show_signed(self, signed: bool | None) -> None:
@@ -127,11 +126,7 @@ class ColourBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             self._renew()
 
     def _renew(self) -> None:
-        is_of_scene = self._signed is None and not self._compact
-        session = self._session
-        self._scale = (
-            session.scene_scale() if is_of_scene else session.colour_scale(signed=self.signed)
-        )
+        self._scale = self._session.scale_of(signed=self.signed)
         self.setToolTip(tip_text(self.caption))
         self.update()
 

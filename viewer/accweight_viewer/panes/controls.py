@@ -227,16 +227,19 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     def _build(self) -> None:
         dash = QtWidgets.QLabel("\N{EN DASH}")
         ends = [self.low, dash, self.high, self.fitted]
+        self._ranged = Group("Range", ends, 1)
         self._clipped = Group("", [self.reset], 9)  # what clips is always said
+        self._valued = Group("Show", [self.plate_values], 4)
+        self._valued.wanted = self.plate_values.is_useful
         self._compared = Group("Runs", [self.comparison, self.difference_scale], 3)
         self.row = OverflowRow(
             [
                 Group("Colours", [self.maps, self.published, self.logarithmic], 5),
-                Group("Range", ends, 1),
+                self._ranged,
                 self._clipped,
                 Group("Brightness relative to", [self.switches["scope"]], 2),
                 Group("Coarse pixels show", [self.switches["plane"]], 0),
-                *([Group("Plates", [self.plate_values], 4)] if self.plate_values.is_useful else []),
+                self._valued,
                 self._compared,
             ]
         )
@@ -326,9 +329,11 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             blocker = QtCore.QSignalBlocker(box)
             box.setValue(value)
             blocker.unblock()
-        if self._clipped.wanted != settings.range_by_hand:
-            self._clipped.wanted = settings.range_by_hand
-            self.reset.setVisible(settings.range_by_hand)
+        of_movement = self._session.probes.unit_values is None
+        clips = settings.range_by_hand and of_movement
+        if (self._clipped.wanted, self._ranged.wanted) != (clips, of_movement):
+            self._clipped.wanted, self._ranged.wanted = clips, of_movement
+            self.reset.setVisible(clips)
             self.row.fit()
         self.switches["scope"].show_value(settings.scope)
         self.switches["plane"].show_value(settings.plane)
@@ -341,6 +346,7 @@ class Controls(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.comparison.show_value(self._session.comparison)
         self.difference_scale.setVisible(self._session.comparison == "difference")
         self._compared.wanted = len(self._session.runs) == 2
+        self._valued.wanted = self.plate_values.is_useful
         self.row.fit()
 
     def set_theme(self, theme: Theme) -> None:

@@ -8,7 +8,7 @@ from html import escape
 from textwrap import wrap
 
 from accweight_core.metrics.table import TABLE
-from accweight_viewer.model.runs import ShownLayer
+from accweight_viewer.model.plates import ShownLayer
 
 MISSING = "\N{EN DASH}"
 """Text for an undefined number, such as a ratio to a norm of 0."""

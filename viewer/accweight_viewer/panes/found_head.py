@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
 from accweight_core.text import plain
-from accweight_viewer.model.found import FoundArray
 from accweight_viewer.panes.formatting import tip_text
 from accweight_viewer.theme import Theme
 from accweight_viewer.widgets.combo_box import ComboBox
 from accweight_viewer.widgets.elided_label import ElidedLabel
 from accweight_viewer.widgets.switch import flat_buttons
+
+
+class Choice(Protocol):
+    """What can be shown: an array of a probe, or a number of layers."""
+
+    @property
+    def key(self) -> Any:
+        """What identifies it."""
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
 
 
 class FoundHead(QtWidgets.QWidget):  # type: ignore[misc]
@@ -34,7 +45,7 @@ class FoundHead(QtWidgets.QWidget):  # type: ignore[misc]
         self.box.setSizeAdjustPolicy(
             ComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
-        self.note = ElidedLabel(dim=True)
+        self.note = ElidedLabel(dim=True, sentence=True)
         self.switch = QtWidgets.QToolButton()
         self.switch.setText(switch)
         self.switch.setToolTip(tip)
@@ -47,9 +58,9 @@ class FoundHead(QtWidgets.QWidget):  # type: ignore[misc]
         row.addWidget(self.box, 3)
         row.addWidget(self.note, 4)
         row.addWidget(self.switch)
-        self._listed: list[FoundArray] = []
+        self._listed: list[Any] = []
 
-    def list_choices(self, choices: Sequence[FoundArray], chosen: FoundArray | None) -> None:
+    def list_choices(self, choices: Sequence[Choice], chosen: Choice | None) -> None:
         """List what can be shown, and mark what is."""
         blocker = QtCore.QSignalBlocker(self.box)
         if [one.key for one in choices] != [one.key for one in self._listed]:
@@ -62,7 +73,7 @@ class FoundHead(QtWidgets.QWidget):  # type: ignore[misc]
             self.box.setCurrentIndex(keys.index(chosen.key))
         blocker.unblock()
 
-    def when_chosen(self, act: Callable[[FoundArray], object]) -> None:
+    def when_chosen(self, act: Callable[[Any], object]) -> None:
         """Call a function with what the user chooses."""
         self.box.activated.connect(lambda at, *_: act(self._listed[at]))
 
@@ -83,3 +94,8 @@ class FoundHead(QtWidgets.QWidget):  # type: ignore[misc]
             QLabel {{ color: {theme.dim}; }}
             """
         )
+        margins = self.layout().contentsMargins()
+        for control in (self.box, self.switch):
+            control.ensurePolished()
+        tallest = max(control.sizeHint().height() for control in (self.box, self.switch))
+        self.setFixedHeight(margins.top() + tallest + margins.bottom())  # heads stand in a row

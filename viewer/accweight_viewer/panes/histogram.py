@@ -84,7 +84,11 @@ class Histogram(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     def _renew(self) -> None:
         session = self._session
-        self.setVisible(not self._hidden and session.comparison == "beside")
+        of_units = session.probes.unit_values is not None
+        policy = self.sizePolicy()
+        policy.setRetainSizeWhenHidden(of_units)  # the scene keeps its size when colours change
+        self.setSizePolicy(policy)
+        self.setVisible(not self._hidden and session.comparison == "beside" and not of_units)
         if self._request not in self._known:
             self._background.loader.request([self._request])
         self.update()

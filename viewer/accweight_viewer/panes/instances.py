@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+from accweight_core.samples.pictures import Pictures
 from accweight_core.text import plain
 from accweight_viewer.model.scatter import Scatter
 from accweight_viewer.model.sheet import GAP, grid_for
@@ -51,7 +51,8 @@ class Instances(QtWidgets.QWidget):  # type: ignore[misc]
         painter.fillRect(self.rect(), QtGui.QColor(self._theme.page))
         painter.setPen(QtGui.QColor(self._theme.line))
         painter.drawLine(0, 0, 0, self.height())
-        points, samples = self.points, self._scatter.samples
+        points = self.points
+        samples = self._scatter.pictures_of(points) if points else None
         line = painter.fontMetrics().height()
         wrap = QtCore.Qt.TextFlag.TextWordWrap
         room = self.rect().adjusted(INSET, INSET - 4, -INSET, -INSET)
@@ -67,14 +68,15 @@ class Instances(QtWidgets.QWidget):  # type: ignore[misc]
         painter.end()
 
     def _heading(self, points: list[int]) -> str:
+        if obstacle := self._scatter.obstacle:
+            return plain(obstacle)
         if len(self._scatter.chosen_points):
             return self._scatter.chosen_text()
         if points:
             return plain(self._scatter.text_of(points[0]))
         return "draw a line around samples" if self._scatter.count else ""
 
-    def _draw_samples(self, painter: Any, points: list[int], samples: Any, top: int) -> None:
-        shown = samples[np.array(points)]
+    def _draw_samples(self, painter: Any, points: list[int], shown: Pictures, top: int) -> None:
         wide, high = self.width() - 2 * INSET, self.height() - top - INSET
         grid = grid_for(len(points), shown.shape[1], shown.shape[2], wide, high)
         for number in range(grid.shown):
@@ -89,7 +91,8 @@ class Instances(QtWidgets.QWidget):  # type: ignore[misc]
 
     def _draw_key(self, painter: Any, top: int, line: int) -> None:
         names, colours = self._scatter.class_names, self._theme.classes
-        columns = 2 if self.width() > 150 and len(names) > 5 else 1
+        fitting = max((self.height() - top - 4) // (line + 3), 1)
+        columns = 2 if len(names) > fitting or (self.width() > 150 and len(names) > 5) else 1
         rows = -(-len(names) // columns)
         wide = (self.width() - 2 * INSET) // columns
         painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)

@@ -7,36 +7,37 @@ every number through Qt, which takes longer than a frame.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from fnmatch import fnmatchcase
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pyqtgraph.Qt import QtCore
 
+from accweight_core.metrics.table import METRICS
 from accweight_core.metrics.totals import Floats
 from accweight_core.naming import natural_key
+from accweight_core.text import plain
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.formatting import (
-    MISSING,
     UNFINISHED,
     evidence_text,
     layer_text,
-    number_text,
     tip_text,
 )
+from accweight_viewer.panes.metric_column import Cell, CellTone, MetricColumn
 
 RowNumbers = npt.NDArray[np.int64]
-CellTone = Literal["ink", "dim", "mark", "broken"]
 
 _DISPLAY = QtCore.Qt.ItemDataRole.DisplayRole
 _TOOL_TIP = QtCore.Qt.ItemDataRole.ToolTipRole
 
 
 class Column(IntEnum):
-    """Columns from left to right; those of more runs follow."""
+    """Columns from left to right; those of further metrics and runs follow."""
 
     PLACE = 0
     LAYER = 1
@@ -45,64 +46,11 @@ class Column(IntEnum):
     SECOND = 4
 
 
-MOST_TITLED = 2
-"""Runs up to which the columns of each name their metric."""
-
-
 class SortOrder(NamedTuple):
     """The column that rows are sorted by."""
 
     column: int
     descending: bool
-
-
-class Cell(NamedTuple):
-    """Contents of a cell: text, its colour rank, and the length of its bar from 0 to 1."""
-
-    text: str
-    tone: CellTone = "ink"
-    share: float = 0.0
-
-
-@dataclass
-class MetricColumn:
-    """One metric of one run, for all layers of the table.
-
-    Attributes:
-        run: Index of the run.
-        metric: Its name.
-        title: Title of the column.
-        values: (layers, steps of the run); NaN where a layer has no value.
-        largest: Largest value at the last step, over all layers and runs: length 1 of the bars.
-        texts: Text per layer instead of a number: unfinished, or only in the other run.
-        tones: Colour ranks of these texts.
-        at: Index of the checkpoint shown.
-    """
-
-    run: int
-    metric: str
-    title: str
-    values: Floats
-    largest: float
-    texts: list[str]
-    tones: list[CellTone]
-    at: int = 0
-
-    @property
-    def now(self) -> Floats:
-        """(layers,) the values shown."""
-        shown: Floats = self.values[:, self.at]
-        return shown
-
-    def cell(self, layer: int) -> Cell:
-        """Return the cell of a layer."""
-        value = float(self.values[layer, self.at])
-        if self.texts[layer]:
-            return Cell(self.texts[layer], self.tones[layer])
-        if value != value:
-            return Cell(MISSING, "dim")
-        share = value / self.largest if self.largest > 0 else 0.0
-        return Cell(number_text(value), "ink", min(max(share, 0.0), 1.0))
 
 
 class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
@@ -142,16 +90,13 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         self._shown = np.array(found, dtype=np.int64)
 
     def _load_metrics(self) -> None:
-        session, settings = self._session, self._session.settings
-        if len(session.runs) == 1:
-            chosen = [(0, settings.first_metric), (0, settings.second_metric)]
-        else:
-            chosen = [(run, settings.first_metric) for run in range(len(session.runs))]
-        self.metrics = [self._metric_column(run, metric) for run, metric in chosen]
-        if len(session.runs) > 1:
-            largest = max(column.largest for column in self.metrics)
-            for column in self.metrics:
-                column.largest = largest
+        runs = range(len(self._session.runs))
+        self.metrics = []
+        for metric in self._session.columns:
+            of_runs = [self._metric_column(run, metric) for run in runs]
+            for column in of_runs:
+                column.largest = max(other.largest for other in of_runs)
+            self.metrics += of_runs
         self.follow_time()
 
     def _metric_column(self, run: int, metric: str) -> MetricColumn:
@@ -170,17 +115,19 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
                 texts[row] = UNFINISHED
         at_end = values[:, -1]
         finite = at_end[np.isfinite(at_end)]
-        title = metric
-        if len(self._session.runs) > 1:
-            many = len(self._session.runs) > MOST_TITLED
-            title = shown.name if many else f"{metric} \N{MIDDLE DOT} {shown.name}"
+        name = shown.name if len(self._session.runs) > 1 else ""
         largest = float(finite.max()) if len(finite) else 0.0
-        return MetricColumn(run, metric, title, values, largest, texts, tones)
+        return MetricColumn(run, metric, name, values, largest, texts, tones)
 
     @property
     def metric_words(self) -> dict[str, str]:
         """What each metric is that can be chosen."""
         return self._session.probes.metric_words
+
+    def _words(self, metric: str) -> str:
+        """Return what a metric is, and of those of the table what it is evidence for."""
+        words = plain(self.metric_words.get(metric, metric))
+        return evidence_text(metric) if metric in METRICS else words
 
     # --- changes --------------------------------------------------------------------------
 
@@ -200,17 +147,33 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
             )
 
     def metrics_changed(self) -> None:
-        """Show other metrics."""
-        self._load_metrics()
-        self.headerDataChanged.emit(
-            QtCore.Qt.Orientation.Horizontal, self.values[0], self.values[-1]
-        )
-        self.time_changed()
+        """Show other metrics; the rows stay sorted by the same one if it is still there."""
+        self.beginResetModel()
+        with self._same_order():
+            self._load_metrics()
+        self._rows = self._arranged()
+        self.endResetModel()
+
+    @contextmanager
+    def _same_order(self) -> Iterator[None]:
+        """Let rows be sorted by the same metric after columns have changed."""
+        ranked, by = self.order == self.given_order, self.order.column
+        before = self.metrics[by - Column.FIRST] if by in self.values else None
+        yield
+        if before is None or ranked:
+            return
+        same = [
+            column
+            for column, one in zip(self.values, self.metrics, strict=True)
+            if (one.run, one.metric) == (before.run, before.metric)
+        ]
+        self.order = self.order._replace(column=same[0]) if same else self.given_order
 
     def reload(self) -> None:
         """Show other runs, or other states of runs."""
         self.beginResetModel()
-        self._load()
+        with self._same_order():
+            self._load()
         self._rows = self._arranged()
         self.endResetModel()
 
@@ -343,7 +306,7 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
         if column in self.values:
             shown = self.metrics[column - Column.FIRST]
             exact = shown.texts[layer] or f"{shown.now[layer]:.9g}"
-            return f"{self.names[layer]}\n{shown.title} = {exact}\n{evidence_text(shown.metric)}"
+            return f"{self.names[layer]}\n{shown.title} = {exact}\n{self._words(shown.metric)}"
         told = layer_text(self.names[layer], self._layers[layer], self._only[layer])
         broken = self.broken(layer)
         return f"{told}\n{broken} NaN or infinite at this step" if broken else told
@@ -358,5 +321,5 @@ class LayerModel(QtCore.QAbstractTableModel):  # type: ignore[misc]
             return self.title(section)
         if role == _TOOL_TIP and section in self.values:
             metric = self.metrics[section - Column.FIRST].metric
-            return f"{self.title(section)}: {evidence_text(metric)}"
+            return f"{self.title(section)}: {self._words(metric)}"
         return "place in network order" if role == _TOOL_TIP and section == 0 else None

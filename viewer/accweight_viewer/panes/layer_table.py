@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
+from collections.abc import Callable
 from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtWidgets
 
+from accweight_core.text import plain
 from accweight_viewer.model.session import Session
+from accweight_viewer.panes.column_widths import shared_out
+from accweight_viewer.panes.formatting import tip_text
+from accweight_viewer.panes.layer_header import LayerHeader
 from accweight_viewer.panes.layer_model import Column, LayerModel, SortOrder
-from accweight_viewer.panes.layer_paint import BROKEN_ROOM, PADDING, LayerDelegate, LayerHeader
+from accweight_viewer.panes.layer_paint import (
+    BROKEN_ROOM,
+    CLOSE,
+    PADDING,
+    WIDEST_NUMBER,
+    LayerDelegate,
+)
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.events import listen
 from accweight_viewer.widgets.icons import icon
 from accweight_viewer.widgets.pane import Pane
 
+WIDEST_KIND = 96
+"""Greatest width of a kind."""
+
 ROW_PADDING = 11
 """Height of a row beyond the text."""
 
-NAME_ROOM = 150
-"""Width of names below which the column of kinds is hidden, and then the second metric."""
-
 ORDER_ROOM = 300
 """Width from which the order can be chosen beside the filter."""
-
-FEW_COLUMNS = 2
-"""Metric columns up to which titles widen them."""
-
-METRIC_TITLE, WIDEST_METRIC = 112, 150
-"""Width up to which a title widens its column, and greatest width of a metric column."""
 
 _ENTER = (QtCore.Qt.Key.Key_Return, QtCore.Qt.Key.Key_Enter)
 
@@ -96,9 +100,10 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.count = QtWidgets.QLabel()
         self.count.setObjectName("dim")
         self.order_buttons = {name: self._order_button(name) for name in ("network", "ranking")}
+        self.columns_button = self._columns_button()
         self.view = LayerView()
         self._delegate = LayerDelegate(self.model, self._theme, self.view)
-        self.header = LayerHeader(self.model, self._theme, self._choose_metric, self.view)
+        self.header = LayerHeader(session, self.model, self._theme, self.view)
         self._build()
         self.set_theme(self._theme)
         self._listen()
@@ -110,7 +115,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     def _search_field(self) -> SearchField:
         field = SearchField()
-        field.setPlaceholderText("Filter layers   /")
+        field.setPlaceholderText("Filter   /")
         field.setToolTip(
             "Part of a name or kind, or a pattern such as *.attn.* (press / to come here)"
         )
@@ -137,6 +142,15 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         button.clicked.connect(lambda *_: self._choose_order(name))
         return button
 
+    def _columns_button(self) -> Any:
+        """Return the button that chooses columns, and says how many do not fit."""
+        button = QtWidgets.QToolButton()
+        button.setObjectName("columns")
+        button.setAccessibleName("Choose columns")
+        button.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
+        button.clicked.connect(lambda *_: self._choose_columns())
+        return button
+
     def _build(self) -> None:
         switch = QtWidgets.QHBoxLayout()
         switch.setSpacing(0)
@@ -144,10 +158,11 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             switch.addWidget(button)
         top = QtWidgets.QHBoxLayout()
         top.setContentsMargins(10, 10, 10, 8)
-        top.setSpacing(10)
+        top.setSpacing(8)
         top.addWidget(self.search, 1)
         top.addWidget(self.count)
         top.addLayout(switch)
+        top.addWidget(self.columns_button)
         self._build_view()
         whole = QtWidgets.QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
@@ -201,6 +216,11 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._clear.setIcon(icon("clear", theme.dim))
         for name, button in self.order_buttons.items():
             button.setStyleSheet(_switch_style(theme, left=name == "network"))
+        self.columns_button.setIcon(icon("columns", theme.dim))
+        self.columns_button.setStyleSheet(
+            f"QToolButton {{ background: transparent; border: 1px solid transparent; padding: 3px; "
+            f"color: {theme.dim}; }} QToolButton:hover {{ border-color: {theme.line}; }}"
+        )
         self.view.viewport().update()
 
     def sizeHint(self) -> Any:  # noqa: N802
@@ -220,33 +240,46 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._fit_columns()
 
     def _fit_columns(self) -> None:
-        """Give names what they need, then bars; kinds are hidden if there is not enough space."""
-        measure, header = self.view.fontMetrics().horizontalAdvance, self.header
+        """Share out the width; see `column_widths`."""
+        measure, header, model = self.view.fontMetrics().horizontalAdvance, self.header, self.model
         self.view.verticalHeader().setDefaultSectionSize(
             self.view.fontMetrics().height() + ROW_PADDING
         )
-        digits = max(len(str(len(self.model.names))), 2)
+        digits = max(len(str(len(model.names))), 2)
         place = measure("0" * digits) + 2 * PADDING + 3
-        kinds = max(measure(kind) for kind in ("linear", *self.model.kinds))
-        kind = min(kinds, 96) + 2 * PADDING
-        number = measure("0.00000") + 2 * PADDING
-        columns = self.model.values
-        widths = [max(number, min(header.title_width(c), METRIC_TITLE)) for c in columns]
-        if len(columns) > FEW_COLUMNS:  # numbers of all runs are worth more than whole titles
-            widths = [measure("0.0000") + 2 * PADDING] * len(columns)
-        longest = max(map(measure, self.model.short_names), default=0) + 2 * PADDING
-        longest += BROKEN_ROOM if self.model.may_break else 0
-        room, least = self.view.viewport().width() - place, min(longest, NAME_ROOM)
-        fitting = max(1, sum(total <= room - least for total in accumulate(widths)))
-        hidden = room - sum(widths) - kind < least
-        room -= sum(widths[:fitting])
-        spare = max(room - longest - (0 if hidden else kind), 0) // fitting
+        kinds = max(map(measure, (model.title(Column.KIND), "linear", *model.kinds)))
+        longest = max(map(measure, (model.title(Column.LAYER), *model.short_names))) + 2 * PADDING
+        longest += BROKEN_ROOM if model.may_break else 0
+        widths = shared_out(
+            self.view.viewport().width() - place,
+            longest,
+            min(kinds, WIDEST_KIND) + 2 * PADDING,
+            measure(WIDEST_NUMBER) + 2 * CLOSE,
+            [header.title_width(column) for column in model.values],
+        )
         header.resizeSection(Column.PLACE, place)
-        header.resizeSection(Column.KIND, kind)
-        for at, (column, width) in enumerate(zip(columns, widths, strict=True)):
-            header.setSectionHidden(column, at >= fitting)
-            header.resizeSection(column, min(width + spare, max(width, WIDEST_METRIC)))
-        header.setSectionHidden(Column.KIND, hidden)
+        header.resizeSection(Column.KIND, widths.kind)
+        header.setSectionHidden(Column.KIND, not widths.kind)
+        for at, column in enumerate(model.values):
+            header.setSectionHidden(column, at >= len(widths.metrics))
+            if at < len(widths.metrics):
+                header.resizeSection(column, widths.metrics[at])
+        self._show_left_out()
+
+    def _show_left_out(self) -> None:
+        """Say how many columns do not fit, and which."""
+        out = self.header.left_out
+        style = QtCore.Qt.ToolButtonStyle
+        beside = style.ToolButtonTextBesideIcon if out else style.ToolButtonIconOnly
+        self.columns_button.setToolButtonStyle(beside)
+        self.columns_button.setText(f"+{len(out)}" if out else "")
+        told = ["Choose columns of numbers", *(["Without room:", *out] if out else [])]
+        self.columns_button.setToolTip(tip_text(plain("\n".join(told))))
+
+    def _choose_columns(self) -> None:
+        """Show the menu of columns below its button."""
+        button = self.columns_button
+        self.header.column_menu().popup(button.mapToGlobal(button.rect().bottomLeft()))
 
     # --- filter and order -----------------------------------------------------------------
 
@@ -307,11 +340,6 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             button.setChecked(self.model.order == orders[name])
         self.header.viewport().update()
 
-    def _choose_metric(self, column: int, name: str) -> None:
-        both = len(self._session.runs) > 1
-        setting = "first_metric" if both or column == Column.FIRST else "second_metric"
-        self._session.change(**{setting: name})
-
     # --- selection ------------------------------------------------------------------------
 
     def _row_chosen(self, *_: Any) -> None:
@@ -345,22 +373,26 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     # --- what the session tells -----------------------------------------------------------
 
     def _settings_changed(self, names: frozenset[str]) -> None:
-        if names & {"first_metric", "second_metric"}:
-            self.model.metrics_changed()
-            self._fit_columns()
+        if "columns" in names:
+            self._show_anew(self.model.metrics_changed)
         if "order" in names:
             self._sort_by(self.model.given_order)
 
     def _data_changed(self) -> None:
-        """Show the new layers, and keep the scroll position."""
+        """Show the new layers."""
+        self._show_anew(self.model.reload)
+        self._session.show_found(self.model.found)
+        self._show_count()
+
+    def _show_anew(self, change: Callable[[], None]) -> None:
+        """Let the model change as a whole, and keep selection and scroll position."""
         before, self._quiet = self._quiet, True
         bar = self.view.verticalScrollBar()
         place = bar.value()
-        self.model.reload()
-        self._session.show_found(self.model.found)
-        self._show_count()
+        change()
         self._fit_columns()
         self._show_selection()
+        self._show_order()
         bar.setValue(place)
         self._quiet = before
 

@@ -20,7 +20,7 @@ class PictureFooter(QtWidgets.QWidget):  # type: ignore[misc]
         super().__init__(parent)
         self.name = ElidedLabel()
         self.value = QtWidgets.QLabel()
-        self.detail = ElidedLabel(dim=True)
+        self.detail = ElidedLabel(dim=True, sentence=True)
         self.share = QtWidgets.QLabel()
         self.share.setObjectName("dim")
         grid = QtWidgets.QGridLayout(self)

@@ -15,9 +15,9 @@ from accweight_core.errors import UnknownNameError
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.picture_requests import Drawn, PictureRequest
 from accweight_viewer.model.plate_choice import PlateChoice, PlateChoices, Which
-from accweight_viewer.model.runs import Plate, PlateSource
+from accweight_viewer.model.plates import Plate, PlateSource
 from accweight_viewer.model.session import Session
-from accweight_viewer.model.texels import TexelDifference, TexelValue
+from accweight_viewer.model.texels import AnyValue
 from accweight_viewer.model.viewport2d import Region, Shares, seen_region, whole_region
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.formatting import step_text
@@ -67,7 +67,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._texel: tuple[int, int] | None = None
         self._reader = TexelReader(self._describe)
         self._comparison = session.comparison
-        self._scale = session.colour_scale()
+        self._scale = session.scale_of(signed=False)
         self._closed = False
         self._theme = theme_called(session.settings.theme)
         self.header = PictureHeader(self._theme)
@@ -142,7 +142,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         return self._loader.idle and self._reader.idle
 
     @property
-    def hovered(self) -> TexelValue | TexelDifference | None:
+    def hovered(self) -> AnyValue | None:
         """The stored value of the texel under the mouse."""
         return self._value(*self._texel) if self._texel is not None else None
 
@@ -295,7 +295,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         here = choice.which in (pick.run, "difference") and pick.plate.name == choice.parameter
         return (pick.row, pick.col) if here and pick.plate.size == plate.size else None
 
-    def _value(self, row: int, col: int) -> TexelValue | TexelDifference | None:
+    def _value(self, row: int, col: int) -> AnyValue | None:
         plate, source = self._plate, self.source
         if plate is None or not plate.ready or source is None:
             return None
@@ -312,9 +312,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.footer.show_description(self._description(texel, value))
         self.bar.mark(value.normalised if value is not None else None)
 
-    def _description(
-        self, texel: tuple[int, int] | None, value: TexelValue | TexelDifference | None
-    ) -> Description:
+    def _description(self, texel: tuple[int, int] | None, value: AnyValue | None) -> Description:
         plate, source = self._plate, self.source
         if plate is None or source is None:
             return Description("", "")
@@ -328,7 +326,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             return Description(element_text(pick), waiting, pick.described(), step)
         seen = seen_region(self.view.viewport, plate.plan.levels, self.devicePixelRatioF())
         plane = source.plane_of(plate, self._session.settings.plane)
-        return plate_description(plate, seen.level, plane, step)
+        return plate_description(source, plate, seen.level, plane, step)
 
     # --- what others change ----------------------------------------------------------------
 
@@ -348,7 +346,7 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.header.link.setChecked(settings.linked)
         if "colour_map" in names:
             self._recolour()
-        if names & {"scope", "difference_scale"}:
+        if names & {"scope", "difference_scale", "plate_values"}:
             self._renew()
         elif names & REREADING:
             self._recolour()
@@ -381,8 +379,8 @@ class PictureWindow(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     def _recolour(self) -> None:
         """Apply the colours of settings and theme."""
-        source = self.source
-        self._scale = self._session.colour_scale(signed=source is not None and source.signed)
+        signed = self._choice is not None and self._choice.which == "difference"
+        self._scale = self._session.scale_of(signed=signed)
         red, green, blue = self._scale.colours.astype(int).T
         table: list[int] = (0xFF000000 | red << 16 | green << 8 | blue).tolist()
         gap = [int(QtGui.QColor(self._theme.mat).rgb())] * (256 - len(table))

@@ -9,6 +9,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_viewer.model.plate_choice import PlateChoice
 from accweight_viewer.widgets.combo_box import ComboBox
+from accweight_viewer.widgets.elided_edit import ElidedEdit
 
 ROWS_SHOWN = 24
 
@@ -26,6 +27,7 @@ class PlateBox(ComboBox):
         super().__init__(parent)
         self._choices: list[PlateChoice] = []
         self.setEditable(True)
+        self.setLineEdit(ElidedEdit(self))
         self.setInsertPolicy(QtWidgets.QComboBox.InsertPolicy.NoInsert)
         self.setMaxVisibleItems(ROWS_SHOWN)
         adjust = QtWidgets.QComboBox.SizeAdjustPolicy

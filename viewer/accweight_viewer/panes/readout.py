@@ -15,19 +15,21 @@ import numpy.typing as npt
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.analysis.exact_client import Answer
+from accweight_core.text import plain
 from accweight_viewer.model.exact_series import ExactSeries, Number, SeriesRequest, as_json
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.runs import ShownRun, Texels
+from accweight_viewer.model.plates import Texels
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.formatting import MISSING, step_text, tip_text
 from accweight_viewer.panes.texel_text import DOT, element_text, exact_text, share_text, square_text
+from accweight_viewer.panes.value_card import Card
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.background import Background
 from accweight_viewer.widgets.elided_label import ElidedLabel
 from accweight_viewer.widgets.events import listen
 from accweight_viewer.widgets.icons import icon
 from accweight_viewer.widgets.pane import Pane
-from accweight_viewer.widgets.sparkline import Sparkline
 from accweight_viewer.widgets.switch import flat_buttons
 
 PATIENCE_MS, PROGRESS_MS = 300, 500
@@ -39,40 +41,13 @@ NAMES = {"nan": "NaN", "inf": "+\N{INFINITY}", "-inf": "\N{MINUS SIGN}\N{INFINIT
 NOTHING = "Click a weight in a picture to see how it moved"
 
 
-class Card(QtWidgets.QWidget):  # type: ignore[misc]
-    """One value: title, number, remark, and curve."""
-
-    def __init__(self, caption: str, theme: Theme, colour: int) -> None:
-        super().__init__()
-        self.caption = ElidedLabel(dim=True)
-        self.caption.setText(caption)
-        self.value = QtWidgets.QLabel()
-        self.value.setTextFormat(QtCore.Qt.TextFormat.PlainText)
-        self.value.setTextInteractionFlags(QtCore.Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.value.setObjectName("value")
-        self.note = ElidedLabel(dim=True)
-        self.curve = Sparkline(theme, colour)
-        column = QtWidgets.QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
-        for label in (self.caption, self.value, self.note):
-            column.addWidget(label)
-        column.addSpacing(2)
-        column.addWidget(self.curve, 1)
-
-    def say(self, value: str, note: str) -> None:
-        """Show a value and a remark."""
-        self.value.setText(value)
-        self.note.setText(note)
-        self.note.setToolTip(tip_text(note))
-
-
 class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     """The selected weight.
 
     Attributes:
         path: Card of its cumulative change.
         weight: Card of the weight itself.
+        unit: Card of what its unit does; shown while plates show that.
     """
 
     def __init__(self, session: Session, parent: Any = None) -> None:
@@ -91,6 +66,7 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.place = ElidedLabel(dim=True)
         self.path = Card("", theme, 0)
         self.weight = Card("weight", theme, 1)
+        self.unit = Card("", theme, 2)
         self.copy_button = QtWidgets.QToolButton()
         self.empty = QtWidgets.QLabel(NOTHING)
         self._background: Background[SeriesRequest, Texels] = Background(
@@ -102,6 +78,10 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self._selection_changed()
 
     # --- building --------------------------------------------------------------------------
+
+    @property
+    def _cards(self) -> tuple[Card, ...]:
+        return self.path, self.weight, self.unit
 
     def _build(self) -> None:
         head = QtWidgets.QGridLayout()
@@ -121,6 +101,7 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         column.setSpacing(8)
         column.addLayout(head)
         column.addLayout(cards, 1)
+        column.addWidget(self.unit, 1)
         self.empty.setObjectName("dim")
         self.empty.setWordWrap(True)
         self.empty.setAlignment(QtCore.Qt.AlignmentFlag.AlignCenter)
@@ -136,7 +117,7 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     def _connect(self) -> None:
         session, background = self._session, self._background
         self.copy_button.clicked.connect(lambda *_: self.copy())
-        for card in (self.path, self.weight):
+        for card in self._cards:
             card.curve.step_chosen.connect(session.move_to_step)
         self.destroyed.connect(lambda *_: background.close())
         listen(self, session.selection_changed, self._selection_changed)
@@ -299,6 +280,7 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.place.setText(f"{run.name}{DOT}{pick.described()}" if runs else pick.described())
         self._show_path(pick, run)
         self._show_weight(run)
+        self._show_unit(pick)
 
     def _show_path(self, pick: Pick, run: ShownRun) -> None:
         card, value = self.path, self.cumulative
@@ -335,10 +317,28 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         card.say(NAMES.get(named, named) if named else _weight_text(self.current_weight), note)
         card.curve.show_series(exact.steps, exact.sizes, -1 if at is None else at)
 
+    def _show_unit(self, pick: Pick) -> None:
+        """Show what the unit of the weight does, if plates show that and the probe knows it."""
+        units = self._session.probes.unit_values
+        unit = units.unit_at(pick.plate, pick.row, pick.col) if units is not None else None
+        self.unit.setVisible(unit is not None)
+        if units is None or unit is None:
+            return
+        series, scope = units.series(pick.plate, unit), self._session.settings.scope
+        at = self._session.run_position(pick.run)
+        value = float(series[at])
+        self.unit.caption.setText(
+            f"{plain(units.array.of_units)} of unit {plain(units.name_of(unit))}"
+        )
+        self.unit.caption.setToolTip(tip_text(plain(units.array.words)))
+        share = share_text(units.normalised(pick.plate, value, scope), scope)
+        self.unit.say(exact_text(value), f"{share}{DOT}step {step_text(self.step)}")
+        self.unit.curve.show_series(units.steps, series, at)
+
     # --- looks -----------------------------------------------------------------------------
 
     def _settings_changed(self, names: frozenset[str]) -> None:
-        if "scope" in names:
+        if names & {"scope", "plate_values"}:
             self._show()
 
     def set_theme(self, theme: Theme) -> None:
@@ -348,7 +348,7 @@ class Readout(QtWidgets.QWidget, Pane):  # type: ignore[misc]
             + flat_buttons(theme)
         )
         self.copy_button.setIcon(icon("copy", theme.ink))
-        for card in (self.path, self.weight):
+        for card in self._cards:
             card.curve.set_theme(theme)
 
 

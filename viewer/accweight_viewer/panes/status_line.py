@@ -8,7 +8,7 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.text import plain
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.runs import PlateSource
+from accweight_viewer.model.plates import PlateSource
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.texel_reader import TexelReader, TexelRequest
 from accweight_viewer.panes.texel_text import texel_line

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from accweight_core.text import plain
-from accweight_viewer.model.runs import Plate, PlateSource
+from accweight_viewer.model.plates import Plate, PlateSource
 from accweight_viewer.model.settings import Scope
-from accweight_viewer.model.texels import TexelDifference, TexelValue, value_at
+from accweight_viewer.model.texels import AnyValue, value_at
 from accweight_viewer.widgets.background import Background
 
 MOST_KEPT = 4096
 """Values kept: those of the way of the mouse, and of the steps that were shown."""
-
-Value = TexelValue | TexelDifference
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +45,7 @@ class TexelRequest:
         """Return a hash of the key."""
         return hash(self._key)
 
-    def read(self) -> Value | None:
+    def read(self) -> AnyValue | None:
         """Return the stored value; None if the source has none.
 
         Raises:
@@ -67,12 +65,12 @@ class TexelReader:
             arrived: Called on this thread when a value or an error has come.
         """
         self._arrived = arrived
-        self._kept: OrderedDict[TexelRequest, Value | None] = OrderedDict()
-        self._background: Background[TexelRequest, Value | None] = Background(
+        self._kept: OrderedDict[TexelRequest, AnyValue | None] = OrderedDict()
+        self._background: Background[TexelRequest, AnyValue | None] = Background(
             TexelRequest.read, self._collect
         )
 
-    def value(self, request: TexelRequest) -> Value | None:
+    def value(self, request: TexelRequest) -> AnyValue | None:
         """Return a value, or None if it is not known yet; it is then read."""
         if request in self._kept:
             self._kept.move_to_end(request)

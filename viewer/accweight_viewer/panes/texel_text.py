@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from accweight_core.text import plain
 from accweight_viewer.model.picking import Pick
-from accweight_viewer.model.runs import Plate, PlateSource
+from accweight_viewer.model.plates import Plate, PlateSource
 from accweight_viewer.model.settings import Plane, Scope
-from accweight_viewer.model.texels import TexelDifference, TexelValue
+from accweight_viewer.model.texels import AnyValue, TexelDifference, TexelUnit, TexelValue
+from accweight_viewer.model.unit_values import UnitValues
 from accweight_viewer.panes.formatting import MISSING, number_text, step_text
 
 DOT = " \N{MIDDLE DOT} "
@@ -64,9 +65,13 @@ def square_text(side: int) -> str:
     return f"{side}{TIMES}{side} weights" if side else "all weights"
 
 
-def plate_description(plate: Plate, level: int, plane: Plane, step: str) -> Description:
+def plate_description(
+    source: PlateSource, plate: Plate, level: int, plane: Plane, step: str
+) -> Description:
     """Return the description of a plate and of its texels at a level."""
-    if not plate.pictured:
+    if isinstance(source, UnitValues):
+        meaning = f"{source.array.of_units} of each unit"
+    elif not plate.pictured:
         meaning = f"no picture stored: {plane} of all weights"
     elif level:
         meaning = f"each texel the {plane} of {square_text(1 << level)}"
@@ -76,16 +81,16 @@ def plate_description(plate: Plate, level: int, plane: Plane, step: str) -> Desc
     return Description(plate.name, "", detail, step)
 
 
-def texel_description(pick: Pick, value: TexelValue | TexelDifference, step: str) -> Description:
+def texel_description(pick: Pick, value: AnyValue, step: str) -> Description:
     """Return the description of a texel."""
+    if isinstance(value, TexelUnit):
+        return unit_description(pick, value, step)
     if isinstance(value, TexelDifference):
         return difference_description(pick, value, step)
     return value_description(pick, value, step)
 
 
-def texel_line(
-    source: PlateSource, pick: Pick, position: int, value: TexelValue | TexelDifference
-) -> str:
+def texel_line(source: PlateSource, pick: Pick, position: int, value: AnyValue) -> str:
     """Return the description of a texel at a position of its source, in a line; names escaped."""
     step = f"step {step_text(int(source.steps[position]))}"
     told = texel_description(pick, value, step)
@@ -117,6 +122,21 @@ def value_description(pick: Pick, value: TexelValue, step: str) -> Description:
     text = f"mean of {square_text(value.side)} moved {exact_text(value.value)}"
     share = f"max {exact_text(value.largest)}{DOT}{share}"
     return Description(element_text(pick), text, pick.described(), share + DOT + step)
+
+
+def unit_text(value: TexelUnit) -> str:
+    """Return the value of a unit, with what it is.
+
+    >>> unit_text(TexelUnit(0.5, 1.0, "3", "activations"))
+    'unit 3: activations 0.5'
+    """
+    return f"unit {value.unit}: {value.called} {exact_text(value.value)}"
+
+
+def unit_description(pick: Pick, value: TexelUnit, step: str) -> Description:
+    """Return the description of a texel that shows what its unit does."""
+    share = share_text(value.normalised, value.scope)
+    return Description(element_text(pick), unit_text(value), pick.described(), share + DOT + step)
 
 
 def difference_description(pick: Pick, value: TexelDifference, step: str) -> Description:

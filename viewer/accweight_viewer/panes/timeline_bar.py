@@ -7,12 +7,12 @@ from typing import Any
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.metrics.table import METRICS
-from accweight_core.text import plain
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.formatting import evidence_text, step_text, tip_text
 from accweight_viewer.panes.timeline_plot import TimelinePlot
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.combo_box import ComboBox
+from accweight_viewer.widgets.described_box import Described, DescribedBox
 from accweight_viewer.widgets.events import listen
 from accweight_viewer.widgets.icons import icon
 from accweight_viewer.widgets.pane import Pane
@@ -47,7 +47,7 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         self.checkpoint_label.setObjectName("dim")
         self.buttons = {name: self._button(name) for name in BUTTONS}
         self.speed = self._choice("Speed in checkpoints per second")
-        self.metric = self._choice("Metric of the curves")
+        self.metric = DescribedBox("Metric of the curves")
         self.curves = self._curves_button()
         self.plot = TimelinePlot(session, self._theme)
         self._fill_choices()
@@ -111,14 +111,14 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     def _fill_metrics(self) -> None:
         """List the metrics, those that probes have found as well."""
-        words = self._session.probes.metric_words
-        if self.metric.count() == len(words):
-            return
-        self.metric.clear()
-        for at, name in enumerate(words):
-            self.metric.addItem(name, name)
-            tip = evidence_text(name) if name in METRICS else plain(words[name])
-            self.metric.setItemData(at, tip_text(tip), QtCore.Qt.ItemDataRole.ToolTipRole)
+        self.metric.offer(
+            [
+                Described(
+                    name, name, line, tip_text(evidence_text(name) if name in METRICS else "")
+                )
+                for name, line in self._session.probes.metric_words.items()
+            ]
+        )
 
     def _build(self) -> None:
         keys = QtWidgets.QHBoxLayout()
@@ -239,7 +239,7 @@ class TimelineBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         if self.speed.findData(settings.speed) < 0:
             self.speed.addItem(_speed_text(settings.speed), settings.speed)
         self.speed.setCurrentIndex(self.speed.findData(settings.speed))
-        self.metric.setCurrentIndex(self.metric.findData(settings.curve_metric))
+        self.metric.show_value(settings.curve_metric)
         self.logarithmic.setChecked(settings.curve_scale == "logarithmic")
         for share, action in self.smoothings.items():
             action.setChecked(share == settings.smoothing)

@@ -9,7 +9,8 @@ from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 from accweight_viewer.model.chart import Chart
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.formatting import number_text, step_text, tip_text
-from accweight_viewer.panes.timeline_image import Near, Surface, TimelineImage
+from accweight_viewer.panes.timeline_image import TimelineImage
+from accweight_viewer.panes.timeline_places import Near, Surface
 from accweight_viewer.theme import Theme
 from accweight_viewer.widgets.events import NOTCH, place_of
 

@@ -11,7 +11,8 @@ from pyqtgraph.opengl import GLGraphicsItem
 from pyqtgraph.Qt import QtCore, QtGui
 
 from accweight_viewer.model.camera import Camera
-from accweight_viewer.model.labels import Label, PlacedLabels
+from accweight_viewer.model.label_places import PlacedLabels
+from accweight_viewer.model.labels import Label
 from accweight_viewer.scene.quads import Program, Quads
 from accweight_viewer.scene.shaders import LABELS_FRAGMENT, LABELS_VERTEX
 from accweight_viewer.theme import Theme

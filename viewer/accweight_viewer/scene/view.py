@@ -17,9 +17,11 @@ from accweight_viewer.model.arrangement import Arrangement
 from accweight_viewer.model.content import Content
 from accweight_viewer.model.flight import Flight
 from accweight_viewer.model.ground import ground_segments
-from accweight_viewer.model.labels import labels_of, placed
+from accweight_viewer.model.label_places import placed
+from accweight_viewer.model.labels import labels_of
 from accweight_viewer.model.picking import Pick, met, texel_at
-from accweight_viewer.model.runs import PlateSource, ShownRun
+from accweight_viewer.model.plates import PlateSource
+from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 from accweight_viewer.model.signal import Signal
 from accweight_viewer.scene.fly_camera_view import FlyCameraView

@@ -6,15 +6,26 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+
 
 class ElidedLabel(QtWidgets.QLabel):  # type: ignore[misc]
     """A label that shortens its text for display only.
 
-    Names are shortened in the middle: both ends are more informative.
+    Names are shortened in the middle: both ends are more informative. Sentences lose their end.
     """
 
-    def __init__(self, parent: Any = None, *, dim: bool = False, right: bool = False) -> None:
+    def __init__(
+        self,
+        parent: Any = None,
+        *,
+        dim: bool = False,
+        right: bool = False,
+        sentence: bool = False,
+    ) -> None:
         super().__init__(parent)
+        mode = QtCore.Qt.TextElideMode
+        self._shortened = mode.ElideRight if sentence else mode.ElideMiddle
         self.setTextFormat(QtCore.Qt.TextFormat.PlainText)
         ignored = QtWidgets.QSizePolicy.Policy.Ignored
         self.setSizePolicy(ignored, QtWidgets.QSizePolicy.Policy.Fixed)
@@ -27,9 +38,9 @@ class ElidedLabel(QtWidgets.QLabel):  # type: ignore[misc]
         """Draw as much of the text as fits."""
         painter = QtGui.QPainter(self)
         room = self.contentsRect()
-        shown = self.fontMetrics().elidedText(
-            self.text(), QtCore.Qt.TextElideMode.ElideMiddle, room.width()
-        )
+        shown = self.fontMetrics().elidedText(self.text(), self._shortened, room.width())
+        if shown == ELLIPSIS:  # no letter fits
+            shown = ""
         painter.setPen(self.palette().color(QtGui.QPalette.ColorRole.WindowText))
         painter.drawText(room, int(self.alignment()), shown)
         painter.end()

@@ -93,7 +93,7 @@ class Sparkline(QtWidgets.QWidget):  # type: ignore[misc]
         colour = QtGui.QColor(self._theme.curves[self._colour])
         if places:
             self._paint_curve(painter, places, colour)
-        if 0 <= self._position < len(places):
+        if 0 <= self._position < len(places) and np.isfinite(self._values).any():
             x, y = places[self._position]
             painter.setPen(QtGui.QPen(QtGui.QColor(self._theme.accent), 1))
             painter.drawLine(QtCore.QPointF(x, 0), QtCore.QPointF(x, self.height()))

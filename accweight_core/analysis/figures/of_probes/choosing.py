@@ -2,8 +2,10 @@
 
 numbers, layers   curves over the steps; of layers, a line per layer, and so of units, classes
 pictures          a contact sheet, steps down
+links             a network of pictures, with links between them
 points            scatter plots, side by side
 stages            scatter plots, stages across, steps down
+against           scatter plots with named axes, side by side
 path              a path
 steps, cells      maps: values as colours
 matrix, units     rows of values as colours, at the first and the last step
@@ -17,6 +19,7 @@ from functools import partial
 from accweight_core.analysis.figures.of_probes.curves import curves_figure
 from accweight_core.analysis.figures.of_probes.maps import map_figure, steps_map_figure
 from accweight_core.analysis.figures.of_probes.matrix import matrix_figure
+from accweight_core.analysis.figures.of_probes.network import network_figure
 from accweight_core.analysis.figures.of_probes.points import (
     path_figure,
     scatter_figure,
@@ -25,6 +28,7 @@ from accweight_core.analysis.figures.of_probes.points import (
 from accweight_core.analysis.figures.of_probes.sheets import sheet_figure
 from accweight_core.analysis.figures.page import Drawing
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
+from accweight_core.analysis.probe_pictures import is_network
 from accweight_core.analysis.probe_results import ProbeResult
 
 MOST_CELLS = 1 << 16
@@ -37,9 +41,11 @@ Draw = Callable[[], Drawing]
 
 _DRAWN: Mapping[ResultKind, Callable[[ProbeResult, str], Drawing]] = {
     ResultKind.PICTURES: sheet_figure,
+    ResultKind.LINKS: network_figure,
     ResultKind.PATH: path_figure,
     ResultKind.POINTS: scatter_figure,
     ResultKind.STAGES: stages_figure,
+    ResultKind.AGAINST: scatter_figure,
     ResultKind.STEPS: steps_map_figure,
     ResultKind.CELLS: map_figure,
     ResultKind.MATRIX: matrix_figure,
@@ -85,6 +91,7 @@ def _drawn(result: ProbeResult, name: str) -> Draw | None:
         kind is None
         or kind not in _DRAWN
         or (kind is ResultKind.CELLS and field.shape[1] ** 2 > MOST_CELLS)
+        or (kind is ResultKind.LINKS and not is_network(result))
     ):
         return None
     return lambda: _DRAWN[kind](result, name)

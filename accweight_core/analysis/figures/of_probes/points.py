@@ -18,6 +18,7 @@ from accweight_core.analysis.figures.page import (
     page,
     text_width,
 )
+from accweight_core.analysis.probe_kinds import ResultKind, kind_of
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.text import plain
 
@@ -47,10 +48,12 @@ def scatter_figure(result: ProbeResult, name: str) -> Drawing:
     lines = -(-len(chosen) // columns)
     body = lines * (SIDE + CAPTION) + KEY
     wide = max(2 * MARGIN + columns * (SIDE + GAP) - GAP, 5.2)
-    note = str(result.attributes.get("said", ""))
-    figure, bottom = page(wide, body, heading(result), subtitle(result), [note])
+    notes = [str(result.attributes.get("said", "")), *_axis_words(result, name)]
+    figure, bottom = page(wide, body, heading(result), subtitle(result), notes)
     classes, paint, colours = painted(result)
     bounds = square_around(points)
+    if known := result.attributes.get("bounds"):
+        bounds = square_around(np.array([[known[0]] * 2, [known[1]] * 2], np.float64))
     for number, place in enumerate(chosen):
         left = MARGIN + number % columns * (SIDE + GAP)
         top = bottom + body - KEY - number // columns * (SIDE + CAPTION)
@@ -59,6 +62,14 @@ def scatter_figure(result: ProbeResult, name: str) -> Drawing:
         _points(figure, points[number], left, top - CAPTION, paint, bounds)
     _key(figure, result, classes, colours, bottom + body - 0.12)
     return figure
+
+
+def _axis_words(result: ProbeResult, name: str) -> list[str]:
+    """Return what is across and upwards, where axes have a meaning."""
+    if kind_of(result.fields[name]) is not ResultKind.AGAINST:
+        return []
+    across, up = result.labels("coordinate")[:2]
+    return [f"across: {plain(across)}", f"upwards: {plain(up)}"]
 
 
 def stages_figure(result: ProbeResult, name: str) -> Drawing:

@@ -1,22 +1,25 @@
 """RNN, GRU and LSTM, in the forms of ONNX: any activation, clipping, peepholes, lengths, layouts.
 
 Written as a loop over time on one matrix product per step: torch's own recurrent functions know
-none of these forms, and cannot be mapped over samples (`torch.func.vmap`).
+none of these forms, and cannot be mapped over samples (`torch.func.vmap`). It can also be asked for
+the values of its gates, which no output of the standard has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from accweight_adapters.execution.operators.table import Call, Node, operator
+from accweight_core.errors import UnsupportedOperatorError
 
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+GATE_NAMES = {"LSTM": ("input", "forget", "output"), "GRU": ("update", "reset"), "RNN": ()}
+"""Gates as a step returns them; the candidate, which weights have as well, is no gate."""
+
 DEFAULTS = {
     "LSTM": ("Sigmoid", "Tanh", "Tanh"),
     "GRU": ("Sigmoid", "Tanh"),
@@ -77,15 +80,18 @@ class Direction:
     flag: bool
 
 
-Step = Callable[[Tensor, State, Direction], State]
+Gates = tuple[Tensor, ...]
+"""Values of the gates of a time, as in `GATE_NAMES`, (samples, hidden) each."""
+
+Step = Callable[[Tensor, State, Direction], tuple[State, Gates]]
 
 
-def _rnn_step(seen: Tensor, state: State, way: Direction) -> State:
+def _rnn_step(seen: Tensor, state: State, way: Direction) -> tuple[State, Gates]:
     z = seen + F.linear(state[0], way.recurrence, way.hidden_bias)
-    return (way.activations[0](way.clip(z)),)
+    return (way.activations[0](way.clip(z)),), ()
 
 
-def _gru_step(seen: Tensor, state: State, way: Direction) -> State:
+def _gru_step(seen: Tensor, state: State, way: Direction) -> tuple[State, Gates]:
     hidden = state[0]
     size = hidden.shape[-1]
     gate, squash = way.activations
@@ -101,10 +107,10 @@ def _gru_step(seen: Tensor, state: State, way: Direction) -> State:
     else:
         memory = F.linear(reset * hidden, recurrence[1], bias[1])
     candidate = squash(way.clip(fresh + memory))
-    return ((1 - update) * candidate + update * hidden,)
+    return ((1 - update) * candidate + update * hidden,), (update, reset)
 
 
-def _lstm_step(seen: Tensor, state: State, way: Direction) -> State:
+def _lstm_step(seen: Tensor, state: State, way: Direction) -> tuple[State, Gates]:
     hidden, cell = state
     gate, squash, out = way.activations
     z = seen + F.linear(hidden, way.recurrence, way.hidden_bias)
@@ -117,61 +123,113 @@ def _lstm_step(seen: Tensor, state: State, way: Direction) -> State:
     cell = forget * cell + enter * squash(way.clip(fresh))
     if peep is not None:
         leave = leave + peep[1] * cell
-    return gate(way.clip(leave)) * out(cell), cell
+    leave = gate(way.clip(leave))
+    return (leave * out(cell), cell), (enter, forget, leave)
 
 
 STEPS: dict[str, Step] = {"LSTM": _lstm_step, "GRU": _gru_step, "RNN": _rnn_step}
 
 
 def _through_time(
-    x: Tensor, state: State, way: Direction, step: Step, lengths: Tensor | None, backwards: bool
+    x: Tensor,
+    state: State,
+    way: Direction,
+    step: Step,
+    lengths: Tensor | None,
+    *,
+    backwards: bool,
+    gates: list[Gates] | None = None,
 ) -> tuple[Tensor, State]:
-    """Return all hidden states, (time, samples, hidden), and the last state."""
+    """Return all hidden states, (time, samples, hidden), and the last state.
+
+    Args:
+        x: (time, samples, input).
+        state: At the beginning.
+        way: The direction.
+        step: What is computed at a time.
+        lengths: (samples,) times of each; None if all have all.
+        backwards: Whether it begins at the last time.
+        gates: Gets the gates of every time; NaN behind the end of a shorter sample.
+    """
     seen = F.linear(x, way.weight, way.input_bias).unbind(0)
     times = range(len(seen) - 1, -1, -1) if backwards else range(len(seen))
     made: list[Tensor] = [x] * len(seen)
+    found: list[Gates] = [()] * len(seen)
     for time in times:
-        new = step(seen[time], state, way)
+        new, found[time] = step(seen[time], state, way)
+        if gates is None:
+            found[time] = ()
         if lengths is None:
             state, made[time] = new, new[0]
             continue
         within = (time < lengths)[:, None]
         made[time] = torch.where(within, new[0], 0)
         state = tuple(torch.where(within, n, s) for n, s in zip(new, state, strict=True))
+        found[time] = tuple(torch.where(within, gate, torch.nan) for gate in found[time])
+    if gates is not None:
+        gates.extend(found)
     if not made:
         return x.new_zeros(0, *state[0].shape), state
     return torch.stack(made), state
 
 
-@operator("LSTM", "GRU", "RNN", newest=22)
-def _recurrent(node: Node) -> Call:
-    kind, hidden_size = node.type, node.get("hidden_size")
-    direction = node.only("direction", "forward", "reverse", "bidirectional", default="forward")
-    count = 2 if direction == "bidirectional" else 1
-    functions = _activations(node, count)
-    bound = node.get("clip", 0.0)
-    clip: Activation = (lambda x: x.clamp(-bound, bound)) if bound else (lambda x: x)
-    flag = bool(node.get("input_forget", 0) or node.get("linear_before_reset", 0))
-    sideways = bool(node.get("layout", 0))
+@dataclass(frozen=True)
+class Recurrent:
+    """A recurrent operator, as it is called; it returns outputs, and its gates if it is asked.
 
-    def recurrent(
-        x: Tensor,
-        weight: Tensor,
-        recurrence: Tensor,
-        bias: Tensor | None = None,
-        lengths: Tensor | None = None,
-        hidden: Tensor | None = None,
-        cell: Tensor | None = None,
-        peepholes: Tensor | None = None,
-    ) -> Any:
-        if sideways:
+    Attributes:
+        kind: LSTM, GRU or RNN.
+        functions: The activation functions of every direction.
+        is_reverse: Whether a single direction begins at the last time.
+        clip: Applied before activations.
+        flag: `input_forget` of an LSTM, `linear_before_reset` of a GRU.
+        sideways: Whether samples come before times.
+        hidden_size: Hidden units; 0 for as many as the weights say.
+    """
+
+    kind: str
+    functions: Sequence[Sequence[Activation]]
+    is_reverse: bool = False
+    clip: Activation = lambda x: x
+    flag: bool = False
+    sideways: bool = False
+    hidden_size: int = 0
+
+    def __call__(self, *inputs: Tensor | None) -> tuple[Tensor, ...]:
+        """Return the outputs of the standard.
+
+        Args:
+            inputs: Those of the standard: x, weight, recurrence, bias, lengths, hidden, cell,
+                peepholes; the first three are there.
+        """
+        return self._run(inputs, None)
+
+    def outputs_and_gates(self, *inputs: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the outputs, and (gates, samples, times, directions, hidden).
+
+        Gates are in the order of `GATE_NAMES`.
+        """
+        found: list[list[Gates]] = []
+        outputs = self._run(inputs, found)
+        ways = torch.stack([torch.stack([torch.stack(each) for each in way]) for way in found])
+        return outputs, ways.permute(2, 3, 1, 0, 4)
+
+    def _run(
+        self, inputs: Sequence[Tensor | None], gates: list[list[Gates]] | None
+    ) -> tuple[Tensor, ...]:
+        """Return the outputs; the list of gates gets that of every direction."""
+        given = [*inputs, *[None] * (8 - len(inputs))]
+        x, weight, recurrence, bias, lengths, hidden, cell, peepholes = given
+        if x is None or weight is None or recurrence is None:
+            raise UnsupportedOperatorError(f"lacks an input that {self.kind} needs", self.kind)
+        if self.sideways:
             x = x.transpose(0, 1)
             hidden, cell = (None if s is None else s.transpose(0, 1) for s in (hidden, cell))
-        size = hidden_size or recurrence.shape[-1]
+        size = self.hidden_size or recurrence.shape[-1]
         zeros = x.new_zeros(x.shape[1], size)
         outputs: list[Tensor] = []
         last: list[State] = []
-        for d in range(count):
+        for d, functions in enumerate(self.functions):
             both = None if bias is None else bias[d].chunk(2)
             way = Direction(
                 weight[d],
@@ -179,25 +237,43 @@ def _recurrent(node: Node) -> Call:
                 None if both is None else both[0],
                 None if both is None else both[1],
                 None if peepholes is None else peepholes[d],
-                functions[d],
-                clip,
-                flag,
+                functions,
+                self.clip,
+                self.flag,
             )
             state: State = (zeros if hidden is None else hidden[d],)
-            if kind == "LSTM":
+            if self.kind == "LSTM":
                 state = (*state, zeros if cell is None else cell[d])
-            backwards = direction == "reverse" or d == 1
-            made, end = _through_time(x, state, way, STEPS[kind], lengths, backwards)
+            kept: list[Gates] | None = None if gates is None else []
+            made, end = _through_time(
+                x, state, way, STEPS[self.kind], lengths,
+                backwards=self.is_reverse or d == 1, gates=kept,
+            )  # fmt: skip
             outputs.append(made)
             last.append(end)
+            if gates is not None and kept is not None:
+                gates.append(kept)
         every = torch.stack(outputs, 1)
         ends = [torch.stack(states) for states in zip(*last, strict=True)]
-        if sideways:
+        if self.sideways:
             every = every.permute(2, 0, 1, 3)
             ends = [end.transpose(0, 1) for end in ends]
         return (every, *ends)
 
-    return recurrent
+
+@operator("LSTM", "GRU", "RNN", newest=22)
+def _recurrent(node: Node) -> Call:
+    direction = node.only("direction", "forward", "reverse", "bidirectional", default="forward")
+    bound = node.get("clip", 0.0)
+    return Recurrent(
+        node.type,
+        _activations(node, 2 if direction == "bidirectional" else 1),
+        direction == "reverse",
+        (lambda x: x.clamp(-bound, bound)) if bound else (lambda x: x),
+        bool(node.get("input_forget", 0) or node.get("linear_before_reset", 0)),
+        bool(node.get("layout", 0)),
+        node.get("hidden_size") or 0,
+    )
 
 
 def _activations(node: Node, directions: int) -> list[list[Activation]]:

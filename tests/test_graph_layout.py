@@ -1,0 +1,170 @@
+"""Where the cards of a graph are, whatever is folded: right edges, nothing on top of another."""
+
+from __future__ import annotations
+
+from itertools import combinations, pairwise
+
+import pytest
+from planted_graphs import pairs_when_folded, transformer
+
+pytest.importorskip("quickjs")
+
+from accweight_core.graphs.layer_graph import LayerGraph, Node
+from accweight_core.graphs.layout import Drawing, Place, laid_out
+from accweight_core.graphs.modules import MOST_CHILDREN, MOST_SHOWN, ModuleTree
+
+DEEP = transformer(24)
+
+
+def shown_items(tree: ModuleTree, unfolded: frozenset[int]) -> dict[int, int]:
+    """Return the item that shows each node of a graph."""
+    found = {}
+    for item in tree.items:
+        if item.kind != "module":
+            shown, above = item, item.parent
+            while above is not None:
+                if above.number and above.number not in unfolded:
+                    shown = above
+                above = above.parent
+            found[item.node] = shown.number
+    return found
+
+
+def overlap(a: Place, b: Place) -> bool:
+    apart_across = a.x + a.width <= b.x or b.x + b.width <= a.x
+    return not (apart_across or a.y + a.height <= b.y or b.y + b.height <= a.y)
+
+
+def crossed(drawing: Drawing) -> list[tuple[int, int]]:
+    """Return lines that run through the middle of a card, with the card."""
+    found = []
+    for number, line in enumerate(drawing.lines):
+        ends = [at[-2:] for _, at in line]
+        for (x0, y0), (x1, y1) in pairwise(ends):
+            for share in (0.25, 0.5, 0.75):
+                x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
+                for card in drawing.cards:
+                    inside = abs(x - card.x - card.width / 2) < card.width / 2 - 3
+                    if inside and abs(y - card.y - card.height / 2) < card.height / 2 - 3:
+                        found.append((number, card.item))
+    return found
+
+
+@pytest.mark.parametrize("opened", ["folded", "opening", "one", "whole"])
+def test_edges_between_cards_are_those_of_the_nodes_in_them(opened: str) -> None:
+    tree = ModuleTree(DEEP)
+    layer = next(item for item in tree.items if item.name == "encoder.layer")
+    unfolded = {
+        "folded": frozenset({0}),
+        "opening": tree.opening(),
+        "one": frozenset({0, layer.number, layer.children[3].number}),
+        "whole": tree.whole(),
+    }[opened]
+
+    drawing = laid_out(tree, unfolded)
+
+    shown = shown_items(tree, unfolded)
+    assert drawing.pairs == pairs_when_folded(DEEP, shown)
+    assert {card.item for card in drawing.cards} == set(shown.values())
+    assert {box.item for box in drawing.boxes} == {
+        at for at in unfolded - {0} if tree.items[at].parent is not None
+    } - {at for at in unfolded if at in shown.values()}
+
+
+@pytest.mark.parametrize("room", [(1280, 720), (700, 160), (300, 2000)])
+def test_nothing_is_on_top_of_another_and_no_line_runs_through_a_card(
+    room: tuple[float, float],
+) -> None:
+    tree = ModuleTree(transformer(5))
+
+    for unfolded in (tree.opening(), tree.whole()):
+        drawing = laid_out(tree, unfolded, room)
+
+        assert not [(a, b) for a, b in combinations(drawing.cards, 2) if overlap(a, b)]
+        assert crossed(drawing) == []
+        for place in (*drawing.cards, *drawing.boxes):
+            assert -0.01 <= place.x <= drawing.width - place.width + 0.01
+            assert -0.01 <= place.y <= drawing.height - place.height + 0.01
+
+
+def test_what_is_taller_than_the_room_is_broken_into_columns() -> None:
+    tree = ModuleTree(LayerGraph.chain([f"layer{n}.fc" for n in range(30)], "planted"))
+
+    tall = laid_out(tree, tree.whole(), (10_000, 10_000))
+    wide = laid_out(tree, tree.whole(), (1280, 720))
+
+    assert tall.height > 10 * tall.width
+    assert min(1280 / wide.width, 720 / wide.height) > 2 * min(1280 / tall.width, 720 / tall.height)
+
+
+def test_modules_that_differ_by_numbers_only_are_opened_together() -> None:
+    few = {
+        item.name for at in ModuleTree(DEEP).opening() if (item := ModuleTree(DEEP).items[at]).name
+    }
+
+    assert few == {"encoder.layer"}
+    assert ModuleTree(DEEP).items[2].title == "encoder.layer  \N{MULTIPLICATION SIGN}24"
+
+
+def test_a_flat_network_of_thousands_of_layers_is_in_ranges() -> None:
+    tree = ModuleTree(LayerGraph.chain([f"l{n}" for n in range(5000)], "planted"))
+
+    assert max(len(item.children) for item in tree.items) <= MOST_CHILDREN
+    drawing = laid_out(tree, tree.opening())
+    assert len(drawing.cards) <= MOST_CHILDREN
+    assert len(laid_out(tree, tree.whole()).cards) <= MOST_SHOWN
+
+
+def test_of_very_many_edges_those_are_left_out_that_others_imply() -> None:
+    nodes = tuple(Node("layer", f"l{n}") for n in range(40))
+    everything = tuple(combinations(range(40), 2))
+
+    tree = ModuleTree(LayerGraph(nodes, everything))
+    drawing = laid_out(tree, tree.whole())
+
+    assert len(drawing.pairs) == len(everything)
+    assert len(drawing.lines) == 39
+    assert drawing.implied == len(everything) - 39
+
+
+def test_circles_and_hostile_names_are_drawn() -> None:
+    names = [
+        "<b>&\x1b[31m",
+        "a" * 5000,
+        "." * 300,
+        "x.y.z",
+        "__proto__",
+        "constructor",
+        "in:0",
+        "0",
+    ]
+    nodes = tuple(Node("layer", name) for name in names)
+    circle = tuple((at, (at + 1) % len(names)) for at in range(len(names)))
+
+    tree = ModuleTree(LayerGraph(nodes, circle))
+    drawing = laid_out(tree, tree.whole())
+
+    assert len(drawing.cards) == len(names)
+    assert len(drawing.lines) == len(names)
+    labels = [one["label"] for one in tree.to_json()["items"]]
+    assert "\x1b" not in "".join(labels)
+    assert max(map(len, labels)) < 40
+
+
+def test_modules_within_thousands_of_modules_are_a_few() -> None:
+    deep = ".".join(["m"] * 20_000)
+    graph = LayerGraph((Node("layer", f"{deep}.a"), Node("layer", f"{deep}.b")), ((0, 1),))
+
+    tree = ModuleTree(graph)
+
+    assert len(laid_out(tree, tree.whole()).cards) == 2
+
+
+def test_the_same_graph_is_laid_out_the_same() -> None:
+    first, second = (laid_out(ModuleTree(DEEP), ModuleTree(DEEP).opening()) for _ in range(2))
+
+    assert first == second
+
+
+def test_an_empty_graph_is_drawn_as_nothing() -> None:
+    assert laid_out(ModuleTree(LayerGraph((), ())), {0}).cards == ()

@@ -61,14 +61,14 @@ PLAYGROUND = System(
 
         Units of the first layer (fc1) can draw one straight line each, units of the second
         (fc2) add such lines up to bent shapes, and the output (fc3) adds those up to
-        spirals.
+        spirals; a line is a weight, orange above 0 and blue below, thick if it is large.
 
         Play the steps: first the lines turn, then the shapes bend around the samples; the
         pale parts of the last picture are where the network is not sure.
     """,
     parts=(
         ProbePart(
-            SPIRALS, "The plane, seen by 18 units and by the whole network", SURFACE, ("images",)
+            SPIRALS, "The plane, seen by 18 units and by the whole network", SURFACE, ("links",)
         ),
     ),
     truths=truths,

@@ -8,7 +8,7 @@ from accweight_adapters.demo.gallery.made import Made
 from accweight_adapters.demo.gallery.networks.switches import INPUTS, SWITCHES, SWITCHES_GRU
 from accweight_adapters.demo.gallery.system import Paper, ProbePart, System, Truth
 
-RESPONSE = f"hidden_response:groups={SWITCHES}"
+RESPONSE, GATES = f"hidden_response:groups={SWITCHES}", "gates"
 
 
 def truths(made: Made) -> Sequence[Truth]:
@@ -49,12 +49,15 @@ RNNVIS = System(
         round.
 
         Units and inputs are sorted into three groups together, and each group of units
-        stands in the columns of one switch: just as we have wired them, four units per
-        switch.
+        stands in the columns of one switch: just as we have wired them; below, an
+        update gate that is open keeps the state of its unit.
     """,
     parts=(
         ProbePart(
             SWITCHES_GRU, "9 units and 6 inputs", RESPONSE, ("response", "size"), names=INPUTS
+        ),
+        ProbePart(
+            SWITCHES_GRU, "How often gates are open and closed", GATES, ("saturation", "open")
         ),
     ),
     truths=truths,

@@ -9,7 +9,7 @@ import pytest
 from probe_networks import probed, said, stack, steps_of
 
 from accweight_core.errors import ArgumentValueError
-from accweight_core.probes.class_groups import nearest_mean
+from accweight_core.probes.class_groups import excess, hierarchy, nearest_mean
 
 
 def test_two_groups_come_apart_earlier_than_their_classes(tmp_path: Path) -> None:
@@ -46,6 +46,15 @@ def test_two_groups_come_apart_earlier_than_their_classes(tmp_path: Path) -> Non
         "groups apart (90%) first at step: 0 1, 2 1",
         "classes apart (90%) first at step: 0 2, 2 3",
     ]
+
+
+def test_steps_at_which_all_is_right_do_not_hide_who_was_mixed_up_before() -> None:
+    mixed = np.kron(np.eye(2), np.ones((2, 2)))  # 0 with 1, and 2 with 3
+    counts = np.stack([25 * mixed, *[50 * np.eye(4)] * 30])
+
+    group, _ = hierarchy(excess(counts).sum(axis=0), 0)
+
+    assert group.tolist() == [0, 0, 1, 1]
 
 
 def test_a_sample_does_not_belong_to_the_mean_of_itself() -> None:

@@ -106,3 +106,11 @@ def test_nothing_is_wider_than_the_window(page: Any, width: int) -> None:
     content, window = width_that_fits(page, width)
 
     assert content <= window == width
+
+
+def test_a_matrix_has_the_names_of_its_columns_and_its_scale(page: Any) -> None:
+    heads = page.locator(".of-matrix .heads-of span").all_inner_texts()
+
+    assert heads[::2] == ["a", "c"]
+    assert "</script>" in heads[1]
+    assert page.locator(".of-matrix .scale-of span").all_inner_texts() == ["0", "15"]

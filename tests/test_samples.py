@@ -199,3 +199,14 @@ def test_what_is_declared_of_the_binding_makes_other_results(learned: Path) -> N
         assert found.exit_code == 0, found.output
 
     assert len(aw.open_analysis(learned / "run.accw").probes) == before + 3
+
+
+def test_an_npz_says_what_its_classes_are_called(tmp_path: Path) -> None:
+    x, y = np.zeros((6, 1, 8, 8), np.float32), np.arange(6) % 2
+    np.savez(tmp_path / "named.npz", x=x, y=y, classes=np.array(["cat", "dog"]))
+    np.savez(tmp_path / "numbers.npz", x=x, y=y, classes=np.arange(2))
+
+    named, numbers = (open_samples(tmp_path / f"{name}.npz", GREY) for name in ("named", "numbers"))
+
+    assert named.classes == ("cat", "dog")
+    assert numbers.classes == ()

@@ -9,9 +9,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from accweight_adapters.demo.gallery.made import Made
-from accweight_adapters.demo.gallery.system import System, Truth
+from accweight_adapters.demo.gallery.system import Content, System, Truth
 from accweight_core.io.target import replaced_whole, target_at
-from accweight_core.reports.templates import embedded, probe_script, rendered
+from accweight_core.reports.templates import embedded, graph_script, probe_script, rendered
 
 TEMPLATE = "gallery.html"
 
@@ -32,6 +32,9 @@ def write_page(
         StoreError: If it cannot be written.
     """
     shown = [[part.content(made) for part in system.parts] for system in systems]
+    graphs = [part for parts in shown for part in parts if part.get("graph")]
+    for number, part in enumerate(graphs):
+        part["graph_number"] = number
     sections = [
         {
             "system": system,
@@ -49,10 +52,18 @@ def write_page(
         truths=[truth for own in truths for truth in own],
         networks=sorted({part.network.name for system in systems for part in system.parts}),
         version=version("accweight"),
-        probe_data=embedded(shown),
+        data=embedded({"runs": [part.pop("curves") for part in graphs]}),
+        graph_data=embedded([part["graph"] for part in graphs]) if graphs else "",
+        graph_script=graph_script(),
+        probe_data=embedded([[_without_graph(part) for part in parts] for parts in shown]),
         probe_script=probe_script(),
     )
     path = target_at(out, "a page")
     with replaced_whole(path, overwrite=True) as draft:
         draft.write_text(text, "utf-8")
     return path
+
+
+def _without_graph(part: Content) -> Content:
+    """Return a part without what another script draws."""
+    return {name: value for name, value in part.items() if name != "graph"}

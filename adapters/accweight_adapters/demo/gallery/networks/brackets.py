@@ -19,7 +19,7 @@ from accweight_adapters.demo.gallery.networks.training import (
     write_samples,
 )
 
-COURSE = Course(epochs=16, rate=0.01, batch=50)
+COURSE = Course(epochs=16, rate=0.01, batch=50, passes=2)
 LETTERS, DEEPEST, LENGTH = "()ab", 4, 20
 UNITS = 16
 

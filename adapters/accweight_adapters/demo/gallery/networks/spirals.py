@@ -21,15 +21,15 @@ from accweight_adapters.demo.gallery.networks.training import (
 )
 
 COURSE = Course(epochs=24, rate=0.01, passes=8)
-POINTS = 400
+POINTS, UNITS = 400, 16
 
 
 def make(folder: Path, seed: int, share: float) -> Mapping[str, Any]:
     """Train it; nothing is planted: the lines of the first layer are known from its weights."""
     x, y = spirals(POINTS, np.random.default_rng(0))
     module = nn.Sequential(OrderedDict(
-        fc1=nn.Linear(2, 8), relu1=nn.ReLU(), fc2=nn.Linear(8, 8), relu2=nn.ReLU(),
-        fc3=nn.Linear(8, 2),
+        fc1=nn.Linear(2, UNITS), relu1=nn.ReLU(), fc2=nn.Linear(UNITS, UNITS), relu2=nn.ReLU(),
+        fc3=nn.Linear(UNITS, 2),
     ))  # fmt: skip
     train(module, (x, y), folder, COURSE.shorter(share, 12), seed)
     write_samples(folder, x, y, ("blue", "red"))

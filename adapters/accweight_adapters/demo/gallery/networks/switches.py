@@ -20,8 +20,8 @@ from accweight_adapters.demo.gallery.networks.training import (
     write_samples,
 )
 
-COURSE = Course(epochs=16, rate=0.01, batch=50)
-SWITCHES, LENGTH, UNITS = 3, 10, 12
+COURSE = Course(epochs=16, rate=0.01, batch=50, passes=2)
+SWITCHES, LENGTH, UNITS = 3, 10, 9
 INPUTS = ("A on", "A off", "B on", "B off", "C on", "C off")
 BLOCKS = np.arange(UNITS) % SWITCHES
 """The switch that each unit sees."""

@@ -10,7 +10,8 @@ from accweight_adapters.demo.gallery.made import Made
 from accweight_adapters.demo.gallery.networks.spirals import SPIRALS
 from accweight_adapters.demo.gallery.system import Paper, ProbePart, System, Truth
 
-SURFACE = "decision_surface:units=8,cells=56"
+UNITS = 8
+SURFACE = f"decision_surface:units={UNITS},cells=56"
 LEARNED = 0.95
 
 
@@ -18,13 +19,13 @@ def truths(made: Made) -> Sequence[Truth]:
     """Return whether units turn on where their weights say, and points lie in their colour."""
     found, step = made.result(SPIRALS, SURFACE), int(made.result(SPIRALS, SURFACE).steps[-1])
     low, high = found.attributes["low"], found.attributes["high"]
-    surface = found.array("surface", step)[:8]
+    surface = found.array("surface", step)[:UNITS]
     side = surface.shape[-1]
     x, y = (np.linspace(low[at], high[at], side) for at in (0, 1))
     grid = np.stack(np.meshgrid(x, y[::-1]), axis=-1)
-    weights = made.weights(SPIRALS, "fc1.weight", step).astype(np.float64)
+    weights = made.weights(SPIRALS, "fc1.weight", step)[:UNITS].astype(np.float64)
     line = np.einsum("yxi,ui->uyx", grid, weights)
-    line += made.weights(SPIRALS, "fc1.bias", step)[:, None, None]
+    line += made.weights(SPIRALS, "fc1.bias", step)[:UNITS, None, None]
     wrong = int(((line > 0) != (surface > 0)).sum())
 
     planted = made.of(SPIRALS)
@@ -60,14 +61,14 @@ PLAYGROUND = System(
 
         Units of the first layer (fc1) can draw one straight line each, units of the second
         (fc2) add such lines up to bent shapes, and the output (fc3) adds those up to
-        spirals.
+        spirals; a line is a weight, orange above 0 and blue below, thick if it is large.
 
         Play the steps: first the lines turn, then the shapes bend around the samples; the
         pale parts of the last picture are where the network is not sure.
     """,
     parts=(
         ProbePart(
-            SPIRALS, "The plane, seen by 18 units and by the whole network", SURFACE, ("images",)
+            SPIRALS, "The plane, seen by 18 units and by the whole network", SURFACE, ("links",)
         ),
     ),
     truths=truths,

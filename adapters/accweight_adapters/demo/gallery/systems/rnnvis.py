@@ -8,7 +8,7 @@ from accweight_adapters.demo.gallery.made import Made
 from accweight_adapters.demo.gallery.networks.switches import INPUTS, SWITCHES, SWITCHES_GRU
 from accweight_adapters.demo.gallery.system import Paper, ProbePart, System, Truth
 
-RESPONSE = f"hidden_response:groups={SWITCHES}"
+RESPONSE, GATES = f"hidden_response:groups={SWITCHES}", "gates"
 
 
 def truths(made: Made) -> Sequence[Truth]:
@@ -41,7 +41,7 @@ RNNVIS = System(
     showed="The expected response of every hidden unit to every input, in groups.",
     lesson="""
         A GRU hears of three switches being turned on and off and remembers how they stand;
-        a row is one of its 12 units, a column one of the six inputs, and a cell how much
+        a row is one of its 9 units, a column one of the six inputs, and a cell how much
         the state of the unit changes on average when that input comes.
 
         Bright means it rises, dark that it falls, and the tone of the empty cells is no
@@ -49,12 +49,15 @@ RNNVIS = System(
         round.
 
         Units and inputs are sorted into three groups together, and each group of units
-        stands in the columns of one switch: just as we have wired them, four units per
-        switch.
+        stands in the columns of one switch: just as we have wired them; below, an
+        update gate that is open keeps the state of its unit.
     """,
     parts=(
         ProbePart(
-            SWITCHES_GRU, "12 units and 6 inputs", RESPONSE, ("response", "size"), names=INPUTS
+            SWITCHES_GRU, "9 units and 6 inputs", RESPONSE, ("response", "size"), names=INPUTS
+        ),
+        ProbePart(
+            SWITCHES_GRU, "How often gates are open and closed", GATES, ("saturation", "open")
         ),
     ),
     truths=truths,

@@ -9,8 +9,8 @@ import numpy as np
 from accweight_adapters.demo.gallery.made import Made
 from accweight_adapters.demo.gallery.networks.pictures import SHAPES
 from accweight_adapters.demo.gallery.networks.templates import SETS, TEMPLATES_A, TEMPLATES_B, clean
-from accweight_adapters.demo.gallery.networks.training import Network
-from accweight_adapters.demo.gallery.system import Paper, ProbePart, System, Truth
+from accweight_adapters.demo.gallery.networks.training import ANALYSIS, SAMPLES, Network
+from accweight_adapters.demo.gallery.system import Paper, ProbePart, System, Truth, probe_command
 
 CLASSES = "feature_visualization:layers=fc2,units=3,begin_at=mean"
 
@@ -32,6 +32,13 @@ def _likeness(made: Made, network: Network) -> Truth:
 def truths(made: Made) -> Sequence[Truth]:
     """Return whether the classes of both networks look like what they were trained on."""
     return _likeness(made, TEMPLATES_A), _likeness(made, TEMPLATES_B)
+
+
+def side_by_side(made: Made) -> Sequence[list[str]]:
+    """Return the command that shows the classes of both networks on one page."""
+    words = probe_command(made, TEMPLATES_A, SAMPLES, [CLASSES])
+    both = [*words[:3], str(made.folder(TEMPLATES_B) / ANALYSIS), *words[3:]]
+    return ([*both, "--html", str(made.home / "shapeshop.html")],)
 
 
 SHAPESHOP = System(
@@ -76,4 +83,5 @@ SHAPESHOP = System(
     ),
     beside=True,
     truths=truths,
+    more=side_by_side,
 )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from accweight_adapters.demo.gallery.histograms import HistogramPart
+from accweight_adapters.demo.gallery.layer_graph import GraphPart
 from accweight_adapters.demo.gallery.made import Made
 from accweight_adapters.demo.gallery.networks.digits import DIGITS, FROZEN_FROM
 from accweight_adapters.demo.gallery.system import Paper, ProbePart, System, Truth
@@ -58,6 +59,7 @@ TENSORBOARD = System(
         ProbePart(DIGITS, "Numbers", EVALUATE, ("loss", "accuracy")),
         HistogramPart(DIGITS, "Histograms"),
         ProbePart(DIGITS, "Pictures", FILTERS, ("images",)),
+        GraphPart(DIGITS, "The graph: layers that moved more are brighter"),
     ),
     truths=truths,
 )

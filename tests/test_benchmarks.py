@@ -18,7 +18,7 @@ import accweight_core as aw
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
-IN_THIS_PROCESS = ("against_numpy", "formats", "disk", "growth", "steps", "budget")
+IN_THIS_PROCESS = ("against_numpy", "formats", "disk", "growth", "steps", "budget", "probes")
 """Benchmarks called here, where nothing has to be imported again."""
 
 IN_PROCESSES = ("memory",)

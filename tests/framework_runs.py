@@ -14,7 +14,7 @@ from accweight_core.analysis.analysis import Analysis
 
 def ran(page: str, **names: Any) -> dict[str, Any]:
     """Run the snippets of a page in `docs/frameworks`; return all names that there are then."""
-    names = {"__name__": "__main__", "aw": aw, **names}
+    names = {"__name__": "__main__", **names}
     for snippet in fenced(f"docs/frameworks/{page}.md", "python"):
         exec(compile(snippet, page, "exec", dont_inherit=True), names)
     return names

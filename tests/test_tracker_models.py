@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from keras_models import network, quiet
 from torch import nn
 
 import accweight_core as aw
-from accweight_core.errors import AccweightError, MismatchError, SourceError
+from accweight_core.errors import AccweightError, MismatchError, SourceError, UnsupportedDtypeError
 from accweight_core.live.weights import weights_of
 from accweight_core.naming import layers_of
 from accweight_core.schema import Parameter
@@ -162,3 +163,28 @@ def test_what_is_no_model_is_an_error_that_lists_models(model: Any) -> None:
 def test_a_nested_mapping_without_weights_is_an_error() -> None:
     with pytest.raises(SourceError, match="holds no weights"):
         aw.ChangeTracker(errors="raise").update({"opt_state": {"mu": torch.ones(2)}})
+
+
+@pytest.mark.parametrize("values", [np.array([[1, None]]), np.array(["a"]), np.zeros(3, "f4,f4")])
+def test_what_is_no_number_is_named(values: np.ndarray) -> None:
+    tracker = aw.ChangeTracker(errors="raise")
+
+    with pytest.raises(
+        UnsupportedDtypeError, match=r"'fc.bias' cannot .* not numbers; leave it out"
+    ):
+        tracker.update({"fc.weight": np.ones((2, 2)), "fc.bias": values})
+
+
+@pytest.mark.parametrize(("long", "known"), [("g", "f8"), ("G", "c16")])
+def test_long_doubles_are_tracked_as_the_widest_numbers_that_torch_has(
+    long: str, known: str
+) -> None:
+    totals = []
+    for dtype in (long, known):
+        tracker = aw.ChangeTracker(errors="raise")
+        for step in range(3):
+            weights = np.linspace(0.1, 0.2, 6) * step * (1 + 1j if known == "c16" else 1)
+            tracker.update({"fc.weight": weights.reshape(2, 3).astype(dtype)})
+        totals.append(tracker.cumulative("fc.weight"))
+
+    assert totals[0].tobytes() == totals[1].tobytes()

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from accweight_core.arguments import checked_names, checked_values
-from accweight_core.errors import ArgumentTypeError, MismatchError
+from accweight_core.errors import ArgumentTypeError, MismatchError, UnsupportedDtypeError
 from accweight_core.live.tensors import as_tensor
 from accweight_core.naming import SECOND_NAME, without_wrappers
 from accweight_core.readers import hinted, names_in
@@ -36,8 +36,18 @@ class Weights:
     reader: str = ""
 
     def tensor(self, name: str) -> Tensor:
-        """Return the values of a parameter, on the device where they are."""
-        return as_tensor(checked_values(name, self.values[name]))
+        """Return the values of a parameter, on the device where they are.
+
+        Raises:
+            UnsupportedDtypeError: If they are not numbers.
+        """
+        values = checked_values(name, self.values[name])
+        try:
+            return as_tensor(values)
+        except (TypeError, UnsupportedDtypeError) as error:  # as of random keys of JAX
+            raise UnsupportedDtypeError(
+                f"parameter {name!r} cannot be tracked: {error}; leave it out of the mapping"
+            ) from error
 
     def described(self) -> tuple[StoredTensor, ...]:
         """Return the parameters with what their names mean, tied ones once."""

@@ -163,7 +163,7 @@ def test_another_gallery_takes_the_place_of_an_older_one(tmp_path: Path) -> None
 
 def commands_of(page: str) -> list[list[str]]:
     """Return the commands on the page, as a shell would read them, but that of the gallery."""
-    codes = re.findall(r"<code>accweight.*?</code>", page)
+    codes = re.findall(r"<pre><code>accweight.*?</code>", page)
     found = [shlex.split(Tags(code).words) for code in codes]
     return [words for words in found if words[1] != "demo"]
 
@@ -359,7 +359,7 @@ def test_a_lesson_begins_at_its_step_and_has_a_time_line_of_its_own(page: Any) -
     page.locator("#blocks .slide").focus()
     page.keyboard.press("Home")
 
-    assert page.locator("#blocks .now").inner_text() == "step 0"
+    page.wait_for_selector("#blocks .now:text-is('step 0')")
     assert page.locator("#playground .now").inner_text() != "step 0"
 
 

@@ -17,14 +17,19 @@ import numpy as np
 import pytest
 import torch
 from browser_pages import width_that_fits
+from onnx.reference import ReferenceEvaluator
 from test_cli import accweight
 from test_imports import run_python
 from test_probe_page import Tags, data_in
+from torch import nn
 
 from accweight_adapters.demo.gallery import building
 from accweight_adapters.demo.gallery.building import Gallery, make_gallery
 from accweight_adapters.demo.gallery.histograms import ridges
+from accweight_adapters.demo.gallery.networks.brackets import LENGTH, Counter
 from accweight_adapters.demo.gallery.networks.digits import DIGITS
+from accweight_adapters.demo.gallery.networks.graphs import GraphWriter
+from accweight_adapters.demo.gallery.networks.switches import Memory
 from accweight_adapters.demo.gallery.page import write_page
 from accweight_adapters.demo.gallery.system import System, Truth
 from accweight_adapters.demo.gallery.systems import SYSTEMS
@@ -68,6 +73,26 @@ def test_weights_are_verified_in_all_networks(gallery: Gallery) -> None:
     proofs = {result.proof for result in gallery.made.results.values()}
 
     assert proofs == {"", "verified"}  # "" of weights alone
+
+
+@pytest.mark.parametrize(
+    ("module", "operator", "shape"), [(Counter, "LSTM", (LENGTH, 4)), (Memory, "GRU", (10, 6))]
+)
+def test_graphs_compute_what_their_modules_do(
+    tmp_path: Path, module: type[nn.Module], operator: str, shape: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    net, x = module(), torch.randn(5, *shape)
+    graph = GraphWriter(net, shape).recurrent(operator.lower(), operator)
+    if operator == "LSTM":
+        graph.linear_at_times("out").write(tmp_path / "net.onnx", (LENGTH, 5))
+    else:
+        graph.last_time().linear("out").write(tmp_path / "net.onnx", (8,))
+
+    (found,) = ReferenceEvaluator(str(tmp_path / "net.onnx")).run(None, {"x": x.numpy()})
+
+    with torch.no_grad():
+        np.testing.assert_allclose(found, net(x).numpy(), atol=1e-5)
 
 
 def test_the_same_seed_gives_the_same_numbers(gallery: Gallery, tmp_path: Path) -> None:
@@ -138,7 +163,7 @@ def test_another_gallery_takes_the_place_of_an_older_one(tmp_path: Path) -> None
 
 def commands_of(page: str) -> list[list[str]]:
     """Return the commands on the page, as a shell would read them, but that of the gallery."""
-    codes = re.findall(r"<code>accweight.*?</code>", page)
+    codes = re.findall(r"<pre><code>accweight.*?</code>", page)
     found = [shlex.split(Tags(code).words) for code in codes]
     return [words for words in found if words[1] != "demo"]
 
@@ -250,7 +275,10 @@ def test_every_system_has_all_its_parts_on_the_page(text: str) -> None:
             assert said in words
     probed = data_in(text)
     assert [len(parts) for parts in probed] == [len(system.parts) for system in SYSTEMS]
-    assert all(part["views"] for parts in probed for part in parts)
+    assert all(
+        part["views"] for parts in probed for part in parts if "The graph" not in part["title"]
+    )
+    assert '<div class="graph-of"' in text
 
 
 def test_what_differs_from_what_was_planted_is_marked(gallery: Gallery, tmp_path: Path) -> None:
@@ -331,7 +359,7 @@ def test_a_lesson_begins_at_its_step_and_has_a_time_line_of_its_own(page: Any) -
     page.locator("#blocks .slide").focus()
     page.keyboard.press("Home")
 
-    assert page.locator("#blocks .now").inner_text() == "step 0"
+    page.wait_for_selector("#blocks .now:text-is('step 0')")
     assert page.locator("#playground .now").inner_text() != "step 0"
 
 

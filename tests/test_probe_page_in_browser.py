@@ -113,4 +113,4 @@ def test_a_matrix_has_the_names_of_its_columns_and_its_scale(page: Any) -> None:
 
     assert heads[::2] == ["a", "c"]
     assert "</script>" in heads[1]
-    assert page.locator(".of-matrix .scale-of span").all_inner_texts() == ["0", "15"]
+    assert page.locator(".of-matrix .matrix-scale span").all_inner_texts() == ["0", "15"]

@@ -92,7 +92,7 @@ function heads(element, view) {
   element.append(line);
 }
 function scaleOf(element, view) {
-  const line = make("div", "scale-of"), bar = make("i");
+  const line = make("div", "matrix-scale"), bar = make("i");
   bar.style.background = `linear-gradient(90deg, ${STOPS.map((stop) => `rgb(${stop.join(" ")})`).join(", ")})`;
   line.append(make("span", "", size(read(view.low))), bar, make("span", "", size(read(view.high))));
   element.append(line);

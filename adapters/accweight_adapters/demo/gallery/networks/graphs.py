@@ -41,7 +41,7 @@ class GraphWriter:
         return made
 
     def _tensor(self, name: str, value: Any) -> str:
-        self._tensors.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self._tensors.append(numpy_helper.from_array(np.array(value, order="C"), name))
         return name
 
     def _weight(self, name: str) -> str:

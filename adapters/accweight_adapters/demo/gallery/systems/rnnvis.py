@@ -49,15 +49,19 @@ RNNVIS = System(
         round.
 
         Units and inputs are sorted into three groups together, and each group of units
-        stands in the columns of one switch: just as we have wired them; below, an
-        update gate that is open keeps the state of its unit.
+        stands in the columns of one switch: just as we have wired them; below, a point is
+        a gate of a unit: an open update gate keeps the state, a closed one takes what is
+        new.
     """,
     parts=(
         ProbePart(
             SWITCHES_GRU, "9 units and 6 inputs", RESPONSE, ("response", "size"), names=INPUTS
         ),
         ProbePart(
-            SWITCHES_GRU, "How often gates are open and closed", GATES, ("saturation", "open")
+            SWITCHES_GRU,
+            "How often gates are open and closed",
+            GATES,
+            ("saturation", "open", "closed"),
         ),
     ),
     truths=truths,

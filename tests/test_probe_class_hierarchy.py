@@ -9,7 +9,7 @@ import pytest
 from probe_networks import probed, said, stack, steps_of
 
 from accweight_core.errors import ArgumentValueError
-from accweight_core.probes.class_hierarchy import excess, hierarchy, nearest_mean
+from accweight_core.probes.class_groups import excess, hierarchy, nearest_mean
 
 
 def test_two_groups_come_apart_earlier_than_their_classes(tmp_path: Path) -> None:

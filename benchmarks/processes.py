@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from analyses import put_aside
 
 WAYS = Path(__file__).with_name("ways.py")
 
@@ -16,10 +17,10 @@ WAYS = Path(__file__).with_name("ways.py")
 def in_process(way: str, **options: Any) -> dict[str, Any]:
     """Return what a way gives in a fresh process, and the seconds of all of that process.
 
-    An analysis that is there already is removed first: it would be opened, not made.
+    An analysis that is there already is put aside first: it would be opened, not made.
     """
     if options.get("out"):
-        shutil.rmtree(options["out"], ignore_errors=True)
+        put_aside(options["out"])
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-W", "ignore", str(WAYS), way, json.dumps(options)],

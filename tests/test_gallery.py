@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from browser_pages import width_that_fits
+from onnx.reference import ReferenceEvaluator
 from test_cli import accweight
 from test_imports import run_python
 from test_probe_page import Tags, data_in
@@ -24,7 +25,10 @@ from test_probe_page import Tags, data_in
 from accweight_adapters.demo.gallery import building
 from accweight_adapters.demo.gallery.building import Gallery, make_gallery
 from accweight_adapters.demo.gallery.histograms import ridges
+from accweight_adapters.demo.gallery.networks.brackets import BRACKETS
 from accweight_adapters.demo.gallery.networks.digits import DIGITS
+from accweight_adapters.demo.gallery.networks.switches import SWITCHES_GRU
+from accweight_adapters.demo.gallery.networks.training import Network
 from accweight_adapters.demo.gallery.page import write_page
 from accweight_adapters.demo.gallery.system import System, Truth
 from accweight_adapters.demo.gallery.systems import SYSTEMS
@@ -68,6 +72,20 @@ def test_weights_are_verified_in_all_networks(gallery: Gallery) -> None:
     proofs = {result.proof for result in gallery.made.results.values()}
 
     assert proofs == {"", "verified"}  # "" of weights alone
+
+
+@pytest.mark.parametrize("network", [SWITCHES_GRU, BRACKETS], ids=lambda network: network.name)
+def test_a_recurrent_graph_gives_what_was_trained(gallery: Gallery, network: Network) -> None:
+    folder = gallery.made.folder(network)
+    samples = np.load(folder / "test.npz")
+    last = max((folder / "checkpoints").iterdir(), key=lambda path: int(path.stem.split("_")[1]))
+    noted = torch.load(last, weights_only=True)["accuracy"]
+
+    graph = ReferenceEvaluator(str(folder / "net.onnx"))
+    (scores,) = graph.run(None, {"x": samples["x"]})
+
+    assert scores.shape[:-1] == samples["y"].shape
+    assert (scores.argmax(axis=-1) == samples["y"]).mean() == pytest.approx(noted, abs=1e-6)
 
 
 def test_the_same_seed_gives_the_same_numbers(gallery: Gallery, tmp_path: Path) -> None:

@@ -106,6 +106,16 @@ def test_modules_that_differ_by_numbers_only_are_opened_together() -> None:
     assert ModuleTree(DEEP).items[2].title == "encoder.layer  \N{MULTIPLICATION SIGN}24"
 
 
+def test_blocks_in_a_module_of_a_long_name_keep_their_numbers() -> None:
+    encoder = "model/then_branch__Inline_0__encoder"
+    names = [f"{encoder}.{n}.reparam_conv" for n in range(4)]
+
+    tree = ModuleTree(LayerGraph.chain([*names, "head.fc"], "planted"))
+
+    titles = {item.name: item.title for item in tree.items}
+    assert [titles[name] for name in names] == [f"{n}.reparam_conv" for n in range(4)]
+
+
 def test_a_flat_network_of_thousands_of_layers_is_in_ranges() -> None:
     tree = ModuleTree(LayerGraph.chain([f"l{n}" for n in range(5000)], "planted"))
 

@@ -270,7 +270,9 @@ def _fold_chains(root: Item) -> None:
         if item.parent is not None and _NUMBER.match(item.label):
             word = item.parent.name.rpartition(".")[2]
             number, dot, rest = item.label.partition(".")
-            item.label = _short(block_name(word, number) + dot + rest)
+            label = block_name(word, number) + dot + rest
+            # cut in its middle it would lose the number; the module around it has the word
+            item.label = item.label if rest and len(label) > LONGEST else _short(label)
 
 
 def _form(item: Item) -> Any:

@@ -87,6 +87,20 @@ def test_nothing_is_on_top_of_another_and_no_line_runs_through_a_card(
             assert -0.01 <= place.y <= drawing.height - place.height + 0.01
 
 
+def test_a_line_from_beside_a_tall_module_does_not_run_through_it() -> None:
+    convolutions = [f"encoder.{n}.convolution_of_it" for n in range(4)]
+    layers = [*convolutions, "decoder.rnn", "decoder.out"]
+    names = [f"{branch}{layer}" for branch in ("else_", "then_") for layer in layers]
+    inputs, joins = [Node("input", "x"), Node("input", "state")], [Node("join", "if")] * 2
+    nodes = (*inputs, *(Node("layer", name) for name in names), *joins)
+    rows = [(0, 2), (0, 8), (1, 6), (1, 12), (6, 15), (7, 14), (12, 15), (13, 14)]
+    rows += [(n, n + 1) for n in (*range(2, 7), *range(8, 13))]
+
+    tree = ModuleTree(LayerGraph(nodes, tuple(sorted(rows))))
+
+    assert crossed(laid_out(tree, tree.whole())) == []
+
+
 def test_what_is_taller_than_the_room_is_broken_into_columns() -> None:
     tree = ModuleTree(LayerGraph.chain([f"layer{n}.fc" for n in range(30)], "planted"))
 

@@ -101,6 +101,27 @@ def test_a_line_from_beside_a_tall_module_does_not_run_through_it() -> None:
     assert crossed(laid_out(tree, tree.whole())) == []
 
 
+def test_a_join_in_the_middle_of_a_block_is_in_it_and_no_line_leads_back() -> None:
+    parts = ["attention", "linear1", "linear2"]
+    blocks = [[f"layers.{n}.{part}" for part in parts] for n in range(2)]
+    nodes, edges, before = [Node("layer", "embedding")], [], 0
+    for block in blocks:
+        at = len(nodes)
+        attention, one, two = (Node("layer", name) for name in block)
+        nodes += [attention, Node("join", "+", "layers"), one, two, Node("join", "+", "layers")]
+        edges += [(before, at), (before, at + 1), (at, at + 1), (at + 1, at + 2)]
+        edges += [(at + 2, at + 3), (at + 1, at + 4), (at + 3, at + 4)]
+        before = at + 4
+    nodes.append(Node("layer", "head"))
+    edges.append((before, len(nodes) - 1))
+
+    tree = ModuleTree(LayerGraph(tuple(nodes), tuple(sorted(edges))))
+
+    joins = {item.node: item.parent.name for item in tree.items if item.kind == "join"}
+    assert joins == {2: "layers.0", 5: "layers", 7: "layers.1", 10: "layers"}
+    assert crossed(laid_out(tree, tree.whole())) == []
+
+
 def test_what_is_taller_than_the_room_is_broken_into_columns() -> None:
     tree = ModuleTree(LayerGraph.chain([f"layer{n}.fc" for n in range(30)], "planted"))
 

@@ -94,7 +94,5 @@ def test_a_pattern_of_no_unit_is_said_to_be_none(tmp_path: Path, sequences: Sequ
 def test_pictures_have_no_times(tmp_path: Path) -> None:
     module = Classifier()
 
-    with pytest.raises(
-        ArgumentValueError, match=r"node conv has places of shape \(6, 6\)"
-    ):
+    with pytest.raises(ArgumentValueError, match=r"node conv has places of shape \(6, 6\)"):
         probed(tmp_path, module, steps_of(module, 2), digits(12), "hidden_state")

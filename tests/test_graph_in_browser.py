@@ -103,7 +103,7 @@ def test_a_module_folds_and_unfolds(page: Any) -> None:
     graph.locator("g.card.module text", has_text="left").locator("xpath=..").click()
 
     assert whole == len(TWELVE) + 2 + 3  # layers, joins, inputs and outputs
-    assert folded == whole - 2  # three layers are one card
+    assert folded == whole - 3  # three layers, and the join between them, are one card
     assert cards.count() == whole
 
 

@@ -87,6 +87,41 @@ def test_nothing_is_on_top_of_another_and_no_line_runs_through_a_card(
             assert -0.01 <= place.y <= drawing.height - place.height + 0.01
 
 
+def test_a_line_from_beside_a_tall_module_does_not_run_through_it() -> None:
+    convolutions = [f"encoder.{n}.convolution_of_it" for n in range(4)]
+    layers = [*convolutions, "decoder.rnn", "decoder.out"]
+    names = [f"{branch}{layer}" for branch in ("else_", "then_") for layer in layers]
+    inputs, joins = [Node("input", "x"), Node("input", "state")], [Node("join", "if")] * 2
+    nodes = (*inputs, *(Node("layer", name) for name in names), *joins)
+    rows = [(0, 2), (0, 8), (1, 6), (1, 12), (6, 15), (7, 14), (12, 15), (13, 14)]
+    rows += [(n, n + 1) for n in (*range(2, 7), *range(8, 13))]
+
+    tree = ModuleTree(LayerGraph(nodes, tuple(sorted(rows))))
+
+    assert crossed(laid_out(tree, tree.whole())) == []
+
+
+def test_a_join_in_the_middle_of_a_block_is_in_it_and_no_line_leads_back() -> None:
+    parts = ["attention", "linear1", "linear2"]
+    blocks = [[f"layers.{n}.{part}" for part in parts] for n in range(2)]
+    nodes, edges, before = [Node("layer", "embedding")], [], 0
+    for block in blocks:
+        at = len(nodes)
+        attention, one, two = (Node("layer", name) for name in block)
+        nodes += [attention, Node("join", "+", "layers"), one, two, Node("join", "+", "layers")]
+        edges += [(before, at), (before, at + 1), (at, at + 1), (at + 1, at + 2)]
+        edges += [(at + 2, at + 3), (at + 1, at + 4), (at + 3, at + 4)]
+        before = at + 4
+    nodes.append(Node("layer", "head"))
+    edges.append((before, len(nodes) - 1))
+
+    tree = ModuleTree(LayerGraph(tuple(nodes), tuple(sorted(edges))))
+
+    joins = {item.node: item.parent.name for item in tree.items if item.kind == "join"}
+    assert joins == {2: "layers.0", 5: "layers", 7: "layers.1", 10: "layers"}
+    assert crossed(laid_out(tree, tree.whole())) == []
+
+
 def test_what_is_taller_than_the_room_is_broken_into_columns() -> None:
     tree = ModuleTree(LayerGraph.chain([f"layer{n}.fc" for n in range(30)], "planted"))
 
@@ -104,6 +139,16 @@ def test_modules_that_differ_by_numbers_only_are_opened_together() -> None:
 
     assert few == {"encoder.layer"}
     assert ModuleTree(DEEP).items[2].title == "encoder.layer  \N{MULTIPLICATION SIGN}24"
+
+
+def test_blocks_in_a_module_of_a_long_name_keep_their_numbers() -> None:
+    encoder = "model/then_branch__Inline_0__encoder"
+    names = [f"{encoder}.{n}.reparam_conv" for n in range(4)]
+
+    tree = ModuleTree(LayerGraph.chain([*names, "head.fc"], "planted"))
+
+    titles = {item.name: item.title for item in tree.items}
+    assert [titles[name] for name in names] == [f"{n}.reparam_conv" for n in range(4)]
 
 
 def test_a_flat_network_of_thousands_of_layers_is_in_ranges() -> None:

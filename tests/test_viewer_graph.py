@@ -142,7 +142,7 @@ def test_a_module_unfolds_by_a_click_and_folds_by_one_on_its_head(
     click(pane.view, pane.view.point_of(left))
     settle(window)
 
-    assert (unfolded - folded, cards()) == (2, folded)  # three layers in place of one card
+    assert (unfolded - folded, cards()) == (3, folded)  # three layers and a join for one card
 
 
 def test_the_wheel_zooms_at_the_mouse_and_dragging_moves(

@@ -66,7 +66,9 @@ def _page(source: str, given: tuple[Advice, ...], quiet: list[str]) -> Page:
     if not given:
         heading = f"{plain(source)}: no rule holds, so there is no advice"
     if guesses:
-        heading += f", {guesses} of them hypotheses to be tested"
+        kind = "a hypothesis" if guesses == 1 else "hypotheses"
+        share = f"{guesses} of them " if guesses < len(given) else ""
+        heading += f", {share}{kind} to be tested"
     return [heading, *lines, "", *(f"note: {plain(line)}" for line in quiet)]
 
 

@@ -205,6 +205,7 @@ def _planted(graph: LayerGraph) -> Item:
             path, _, label = _dotted(node.name).rpartition(".")
             _hang(Item(node.name, _short(label), "layer", node=at), path, modules)
     before = neighbours(len(graph.nodes), [(b, a) for a, b in graph.edges])
+    after = neighbours(len(graph.nodes), graph.edges)
     where = {item.node: item.parent.name for item in _walk(root) if item.parent and item.node >= 0}
     for at, node in enumerate(graph.nodes):
         if node.kind == "layer":
@@ -214,6 +215,9 @@ def _planted(graph: LayerGraph) -> Item:
             path = shared_path([where.get(source, "") for source in before[at]])
         while path not in modules:
             path = path.rpartition(".")[0]
+        if node.kind == "join":
+            path = _around(path, [where.get(n, "") for n in before[at]],
+                           [where.get(n, "") for n in after[at]])  # fmt: skip
         where[at] = path
         item = Item(node.name, _short(node.name) or "\N{MIDDLE DOT}", node.kind, node=at)
         item.parent = modules[path]
@@ -221,6 +225,21 @@ def _planted(graph: LayerGraph) -> Item:
     for item in modules.values():
         item.children.sort(key=lambda child: next(child.leaves()).node)
     return root
+
+
+def _around(path: str, sources: Sequence[str], targets: Sequence[str]) -> str:
+    """Return the module of a join: the innermost that it both comes from and leads on to.
+
+    Outside of that module, such as a residual in the middle of a block, it would lead back to it.
+    """
+    inner = _all_around(sources) & _all_around(targets)
+    return max([path, *(one for one in inner if not path or one.startswith(f"{path}."))], key=len)
+
+
+def _all_around(paths: Sequence[str]) -> set[str]:
+    """Return some modules, and all that these are in."""
+    parts = (path.split(".") for path in set(paths))
+    return {".".join(part[:stop]) for part in parts for stop in range(1, len(part) + 1)}
 
 
 def _dotted(name: str) -> str:
@@ -270,7 +289,9 @@ def _fold_chains(root: Item) -> None:
         if item.parent is not None and _NUMBER.match(item.label):
             word = item.parent.name.rpartition(".")[2]
             number, dot, rest = item.label.partition(".")
-            item.label = _short(block_name(word, number) + dot + rest)
+            label = block_name(word, number) + dot + rest
+            # cut in its middle it would lose the number; the module around it has the word
+            item.label = item.label if rest and len(label) > LONGEST else _short(label)
 
 
 def _form(item: Item) -> Any:

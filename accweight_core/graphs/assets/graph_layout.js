@@ -201,9 +201,10 @@ function ranked(inside, edges) {
     const at = graph.node(String(n));
     return [at.x - node.width / 2, at.y - node.height / 2];
   });
+  const bands = bandsOf(graph);
   const routes = edges.map(([p, q]) => {
     const points = graph.edge(String(p), String(q)).points.map(({ x, y }) => [x, y]);
-    return { points: points.length === 3 ? [points[0], points[2]] : points };
+    return { points: beside(points.length === 3 ? [points[0], points[2]] : points, bands) };
   });
   const lines = routes.flatMap(({ points }) => points.slice(1, -1)); // ends are at borders
   const left = Math.min(...spots.map(([x]) => x), ...lines.map(([x]) => x));
@@ -219,6 +220,33 @@ function ranked(inside, edges) {
     ports: Object.fromEntries([...ports].map((port) => [port, across(graph.node(port).x, 0)])),
     width: right - left, height: bottom - top,
   };
+}
+
+// Return the top and bottom of every rank of a layout.
+function bandsOf(graph) {
+  const found = new Map();
+  for (const { rank, y, height } of graph.nodes().map((name) => graph.node(name))) {
+    const [top, bottom] = found.get(rank) || [Infinity, -Infinity];
+    found.set(rank, [Math.min(top, y - height / 2), Math.max(bottom, y + height / 2)]);
+  }
+  return [...found.values()];
+}
+
+// Return a line that is upright in every rank, and slanted between two only: beside a tall module
+// it would run through that.
+function beside(points, bands) {
+  const bandAt = (y) => bands.find(([top, bottom]) => top - 0.5 <= y && y <= bottom + 0.5) || [y, y];
+  const found = [points[0]];
+  for (let n = 1; n < points.length; n++) {
+    const [[x, y], [toX, toY]] = [points[n - 1], points[n]], down = toY > y;
+    const leave = bandAt(y)[down ? 1 : 0], reach = bandAt(toY)[down ? 0 : 1];
+    if (Math.abs(toX - x) > 0.5 && (down ? leave < reach : leave > reach)) {
+      if (Math.abs(leave - y) > 1) found.push([x, leave]);
+      if (Math.abs(reach - toY) > 1) found.push([toX, reach]);
+    }
+    found.push(points[n]);
+  }
+  return found;
 }
 
 // Tell whether nodes beside each other are mostly against the order of the network.

@@ -41,7 +41,7 @@ class GraphWriter:
         return made
 
     def _tensor(self, name: str, value: Any) -> str:
-        self._tensors.append(numpy_helper.from_array(np.array(value, order="C"), name))
+        self._tensors.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def _weight(self, name: str) -> str:
@@ -107,7 +107,7 @@ class GraphWriter:
         graph = helper.make_graph(self._nodes, "net", [self._input], [output], self._tensors)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
         model.ir_version = IR_VERSION
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(model, full_check=True)  # shapes as well
         onnx.save(model, str(path))
 
 

@@ -400,6 +400,19 @@ def test_names_of_many_layers_lie_across_no_other_plate() -> None:
     assert not lie_across(boxes, own[named], flight.camera, WINDOW, places).any()
 
 
+def test_a_text_whose_upper_half_a_plate_hides_lies_across_it() -> None:
+    layers = shown({"a.weight": (40, 40), "b.weight": (40, 40)})
+    places = one_behind_another(layers)
+    camera = Camera(framing(places.box([0]), 0.0, 0.0, WINDOW[0] / WINDOW[1]))
+    foot = places.corners[:1] - [0, places.sizes[0, 1], 0]
+    left, bottom = camera.project(foot, *WINDOW)[0, :2]
+    boxes = np.array([[left + 20, bottom + y, left + 80, bottom + y + 15] for y in (-5, 3)])
+
+    across = lie_across(boxes, np.array([(1, 2)] * 2), camera, WINDOW, places)
+
+    assert across.tolist() == [True, False]
+
+
 def test_a_text_across_a_plate_of_another_layer_is_found() -> None:
     layers = shown({"a.weight": (40, 40), "b.weight": (40, 40)})
     places = one_behind_another(layers)

@@ -48,7 +48,8 @@ def lie_across(
     hit = _first_plates(points.reshape(-1, 2), camera, viewport, places, nearer_hidden)
     hit = hit.reshape(len(boxes), len(SAMPLES))
     mine = (hit >= own[:, :1]) & (hit < own[:, 1:])
-    across = ((hit >= 0) & ~mine).reshape(len(boxes), len(ALONG), len(HIGH)).any(axis=2)
+    foreign = ((hit >= 0) & ~mine).reshape(len(boxes), len(ALONG), len(HIGH))
+    across: npt.NDArray[np.bool_] = np.logical_or.reduce(foreign, axis=2)
     crossed: npt.NDArray[np.bool_] = across[:, 1:-1].any(axis=1) | (across.mean(axis=1) > most)
     return crossed
 

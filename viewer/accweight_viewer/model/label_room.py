@@ -12,7 +12,7 @@ from accweight_viewer.model.camera import FIELD_OF_VIEW, Camera
 
 Boxes = npt.NDArray[np.float64]
 
-ALONG, HIGH = (0.05, 0.35, 0.65, 0.95), (0.25, 0.8)
+ALONG, HIGH = (0.02, 0.35, 0.65, 0.98), (0.25, 0.8)
 """Where plates are looked for within a text, as shares of its box: across it, and of each two."""
 
 SAMPLES = np.array([(x, y) for x in ALONG for y in HIGH])

@@ -70,7 +70,7 @@ def _first_plates(
     ways = forward + right * across + up * above
     eye = np.asarray(camera.pose.position)
     corners, sizes = places.corners, places.sizes
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         away = (corners[:, 2] - eye[2]) / ways[:, 2:3]
     x = eye[0] + away * ways[:, 0:1] - corners[:, 0]
     y = corners[:, 1] - (eye[1] + away * ways[:, 1:2])

@@ -95,6 +95,68 @@ def elided(short: str, room: float, measure: Callable[[str], float] = len) -> st
     return "\N{HORIZONTAL ELLIPSIS}"
 
 
+def fitting(
+    shorts: Collection[str], room: float, measure: Callable[[str], float] = len
+) -> dict[str, str]:
+    """Return for each short name of a column what fits: all in one form, no two alike.
+
+    Where a name is too wide and all blocks have one word, all names go without it; what is still
+    too wide is cut where it stays apart from the others.
+
+    >>> list(fitting(["head", "layers 0 · up_proj", "layers 1 · gate_proj"], 13).values())
+    ['head', '0 · up_proj', '1 · gate_proj']
+    >>> list(fitting(["layer1.0 · conv1", "layer1.0 · downsample.0"], 20).values())
+    ['layer1.0 · conv1', 'layer1.0 · downsamp…']
+
+    Args:
+        shorts: Short names.
+        room: Width that each may take.
+        measure: Returns the width of a text.
+    """
+    if all(measure(short) <= room for short in shorts):
+        return {short: short for short in shorts}
+    forms = _without_word(shorts)
+    found = {short: form for short, form in forms.items() if measure(form) <= room}
+    for ends in (None, 0, 1, 2, 3, 4, 6, 8):
+        left = [short for short in shorts if short not in found]
+        cuts = {short: _cut(forms[short], room, measure, ends) for short in left}
+        often = Counter([*found.values(), *cuts.values()])
+        found |= {short: cut for short, cut in cuts.items() if cut and often[cut] == 1}
+    return {short: found.get(short) or elided(forms[short], room, measure) for short in shorts}
+
+
+def _without_word(shorts: Collection[str]) -> dict[str, str]:
+    """Return names without the word of their blocks, if all have the same."""
+    blocks = [short.partition(DOT)[0].rpartition(" ") for short in shorts if DOT in short]
+    if len({word for word, _, _ in blocks}) != 1:
+        return {short: short for short in shorts}
+    words = len(blocks[0][0]) + len(blocks[0][1])
+    return {short: short[words:] if DOT in short else short for short in shorts}
+
+
+def _cut(form: str, room: float, measure: Callable[[str], float], ends: int | None) -> str:
+    """Return a name cut to a width, nothing if it cannot be: its last parts, or its begin.
+
+    Args:
+        form: The name.
+        room: Width that it may take.
+        measure: Returns the width of a text.
+        ends: Letters to keep at the end, beside the begin; None for whole parts.
+    """
+    dots = "\N{HORIZONTAL ELLIPSIS}"
+    block, dot, rest = form.partition(DOT)
+    head = block + dot if dot and measure(block + dot + dots) < room else ""
+    tail = rest if head else form
+    if ends is None:  # a number alone says little
+        parts = [tail[match.end() :] for match in _SEPARATED.finditer(tail)]
+        texts = [head + dots + part for part in parts if not part.isdigit()]
+    else:
+        end = tail[len(tail) - ends :]
+        starts = range(len(tail) - ends - 1, 0, -1)
+        texts = [head + tail[:start] + dots + end for start in starts]
+    return next((text for text in texts if measure(text) <= room), "")
+
+
 def _joined(name: str, segments: Sequence[str]) -> str:
     """Return the end of a name that has these segments, with its own separators."""
     return name[len(name) - sum(map(len, segments)) - len(segments) + 1 :]

@@ -122,6 +122,18 @@ def test_a_join_in_the_middle_of_a_block_is_in_it_and_no_line_leads_back() -> No
     assert crossed(laid_out(tree, tree.whole())) == []
 
 
+def test_what_is_in_a_module_is_broken_into_columns_in_a_low_room() -> None:
+    names = ("model.embed", "model.layer", "head")
+    tree = ModuleTree(LayerGraph.chain(names, "in order"))
+    unfolded = tree.whole()
+
+    low, high = (laid_out(tree, unfolded, room) for room in ((800, 80), (800, 800)))
+
+    below = [drawing.cards[1].x == drawing.cards[2].x for drawing in (low, high)]
+    assert below == [False, True]
+    assert low.height < high.height < low.width
+
+
 def test_what_is_taller_than_the_room_is_broken_into_columns() -> None:
     tree = ModuleTree(LayerGraph.chain([f"layer{n}.fc" for n in range(30)], "planted"))
 

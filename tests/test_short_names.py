@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from viewer_helpers import session_of, stored, walks
 
 from accweight_core.cli.tables import Table
-from accweight_core.short_names import block_name, elided, short_names
+from accweight_core.short_names import block_name, elided, fitting, short_names
 from accweight_viewer.model.chart import Chart
 from accweight_viewer.model.labels import labels_of
 from accweight_viewer.model.plate_choice import PlateChoices
@@ -86,6 +86,48 @@ def test_no_two_names_become_one(names: list[str]) -> None:
 )
 def test_a_name_that_does_not_fit_keeps_its_block(room: int, shown: str) -> None:
     assert elided("layer 11 · attention.output", room) == shown
+
+
+LAYERS = [f"layers {n} · {part}" for n in (0, 11) for part in ("q_proj", "gate_proj", "up_proj")]
+
+
+@pytest.mark.parametrize(
+    ("room", "shown"),
+    [
+        (21, ["layers 0 · q_proj", "layers 11 · gate_proj"]),
+        (20, ["0 · q_proj", "11 · gate_proj"]),
+        (11, ["0 · q_proj", "11 · gate_…"]),
+    ],
+)
+def test_names_of_a_column_have_one_form(room: int, shown: list[str]) -> None:
+    fitted = fitting([*LAYERS, "head"], room)
+
+    assert [fitted[LAYERS[0]], fitted[LAYERS[4]]] == shown
+    assert fitted["head"] == "head"
+
+
+def test_the_word_of_a_block_stays_where_it_tells_blocks_apart() -> None:
+    names = [f"{word} {n} · attention.output" for word in ("encoder", "decoder") for n in (0, 1)]
+
+    assert fitting(names, 20)[names[2]] == "decoder 0 · …output"
+
+
+def test_names_that_begin_alike_keep_their_ends_in_a_column() -> None:
+    assert list(fitting(["linears.0", "linears.1", "rgb"], 8).values()) == [
+        "linear…0",
+        "linear…1",
+        "rgb",
+    ]
+
+
+@given(NAMES, st.integers(0, 30))
+def test_names_of_a_column_fit_in_it(names: list[str], room: int) -> None:
+    shorts = list(short_names(names).values())
+
+    fitted = fitting(shorts, room)
+
+    assert list(fitted) == shorts
+    assert all(len(shown) <= max(room, 1) for shown in fitted.values())
 
 
 def test_a_word_that_ends_in_a_number_is_joined_by_a_dot() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from probe_results import stored_results
 from test_imports import BLOCKER, loaded_by, run_python, running
 from viewer_helpers import run_of, stopped, stored, walks
 
@@ -280,6 +281,48 @@ def test_a_gif_plays_the_timeline_once(view_here: View, walked: Path, tmp_path: 
         lasts = sum(f.info["duration"] for f in ImageSequence.Iterator(image))
     assert frames[-1] > frames[0] + 1
     assert lasts == pytest.approx(1000 * (2 / 3 + 0.8), rel=0.15)
+
+
+# --- metrics of probes ------------------------------------------------------------------------
+
+
+@needs_screen
+def test_a_number_of_a_probe_ranks_and_has_curves(
+    view_here: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed, out, open_window = stored_results(tmp_path / "run.accw"), tmp_path / "out.png", []
+    opened_window = opening.opened_window
+
+    def kept_window(*arguments: Any, **options: Any) -> Any:
+        open_window.append(opened_window(*arguments, **options))
+        return open_window[-1]
+
+    monkeypatch.setattr(opening, "opened_window", kept_window)
+
+    done = view_here(
+        probed, "--by", "everything.sparsity", "--size", "900x700", "--screenshot", out
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    session = open_window[0].session
+    assert session.columns == ["everything.sparsity", "relative", "rotation"]
+    assert session.settings.curve_metric == "everything.sparsity"
+    assert out.exists()
+
+
+@pytest.mark.usefixtures("no_display")
+def test_a_number_that_no_probe_found_is_said_before_a_window_opens(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, analysis: Path
+) -> None:
+    probed = stored_results(tmp_path / "run.accw")
+
+    code, told = said(capsys, analysis, probed, "--by", "everything.lost")
+    none, of_none = said(capsys, analysis, "--by", "activations.dead")
+
+    assert (code, none) == (1, 1)
+    assert told.startswith("accweight: no number of layers is called 'everything.lost'; probes ")
+    assert "have found everything.sparsity" in told
+    assert of_none.endswith("'activations.dead'; probes have found none\n")
 
 
 # --- errors in one line -----------------------------------------------------------------------

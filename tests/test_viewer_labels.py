@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from thorough import up_to
 from viewer_plates import (
@@ -174,6 +174,7 @@ def test_texts_stand_on_whole_pixels() -> None:
     st.sampled_from(["line", "rows"]),
     st.sampled_from([None, "h.1.k", "embed", "nothing"]),
 )
+@example((0.0, 0.0, 2.2250738585072014e-308), -1.0, 1.0, "line", None)  # in the plane of a plate
 @settings(max_examples=up_to(60))
 def test_no_label_covers_another_or_lies_behind_or_beside(
     position: tuple[float, float, float],
@@ -398,6 +399,35 @@ def test_names_of_many_layers_lie_across_no_other_plate() -> None:
     boxes = boxes_of(labels, found, sizes)[named]
     assert named.sum() >= 3, "some are still named"
     assert not lie_across(boxes, own[named], flight.camera, WINDOW, places).any()
+
+
+def test_a_text_whose_upper_half_a_plate_hides_lies_across_it() -> None:
+    layers = shown({"a.weight": (40, 40), "b.weight": (40, 40)})
+    places = one_behind_another(layers)
+    camera = Camera(framing(places.box([0]), 0.0, 0.0, WINDOW[0] / WINDOW[1]))
+    foot = places.corners[:1] - [0, places.sizes[0, 1], 0]
+    left, bottom = camera.project(foot, *WINDOW)[0, :2]
+    boxes = np.array([[left + 20, bottom + y, left + 80, bottom + y + 15] for y in (-5, 3)])
+
+    across = lie_across(boxes, np.array([(1, 2)] * 2), camera, WINDOW, places)
+
+    assert across.tolist() == [True, False]
+
+
+def test_texts_are_whole_before_plates_that_they_begin_or_end_across() -> None:
+    labels, places = scene({"embed.weight": (64, 24), "gru.weight_ih_l0": (144, 24)})
+    eyes = [(x, 1.6, 4.0) for x in np.linspace(-3, 3, 25)]
+
+    over = []
+    for eye in eyes:
+        camera = Camera(Pose(eye, 0.0, 0.0))
+        found = shown_from(camera, labels, places)
+        boxes = boxes_of(labels, found, sizes_of(labels))
+        own = np.array([labels[index].own for index in found.chosen]).reshape(-1, 2)
+        cut = lie_across(boxes, own, camera, WINDOW, places, most=0.0)
+        over += [found.at[at, 2] for at in np.flatnonzero(cut) if own[at, 1] > own[at, 0]]
+
+    assert set(over) == {0.0}
 
 
 def test_a_text_across_a_plate_of_another_layer_is_found() -> None:

@@ -20,7 +20,7 @@ from accweight_viewer.panes.timeline_bar import SPEEDS, TimelineBar
 from accweight_viewer.panes.timeline_image import TimelineImage
 from accweight_viewer.panes.timeline_places import MANY, SELECTED, Surface, strokes
 from accweight_viewer.panes.timeline_plot import TimelinePlot
-from accweight_viewer.theme import DARK, LIGHT
+from accweight_viewer.theme import DARK, LEGIBLE, LIGHT, Theme, contrast, legible
 
 pytestmark = pytest.mark.gl
 
@@ -540,6 +540,15 @@ def test_any_size_is_drawn(qtbot: Any, analysis: Path, other: Path, size: tuple[
 
     assert (image.width(), image.height()) == size
     assert 0 < picture.area.left() < picture.area.right()
+
+
+@pytest.mark.parametrize("theme", [DARK, LIGHT], ids=["dark", "light"])
+def test_names_of_curves_are_legible_and_keep_colours_that_are(theme: Theme) -> None:
+    for colour in (*theme.curves, theme.accent):
+        assert contrast(legible(colour, theme), theme.panel) >= LEGIBLE
+        if contrast(colour, theme.panel) >= LEGIBLE:
+            assert legible(colour, theme) == colour
+    assert len({legible(colour, theme) for colour in theme.curves}) == len(theme.curves)
 
 
 def test_the_theme_recolours_everything(qtbot: Any, analysis: Path) -> None:

@@ -271,6 +271,23 @@ def test_beside_the_picture_the_plate_itself_is_described(qtbot: Any, analysis: 
     assert "each texel one weight" in window.footer.detail.text()
 
 
+def test_a_narrow_footer_says_what_a_texel_is_in_fewer_words(qtbot: Any, analysis: Path) -> None:
+    window = shown(qtbot, session_of(analysis), "conv.weight")
+    detail = window.footer.detail
+    whole, brief = detail.text(), detail.brief
+    advance = detail.fontMetrics().horizontalAdvance
+
+    detail.resize(advance(brief) + 2, detail.height())
+    narrow = detail.grab().toImage()
+    detail.setText(brief)
+
+    assert whole.endswith("each texel one weight")
+    assert brief.endswith("every weight")
+    assert advance(brief) < advance(whole)
+    assert not narrow.isNull()
+    assert narrow == detail.grab().toImage(), "the brief words, and no dots"
+
+
 def test_the_legend_points_at_what_is_hovered(qtbot: Any, analysis: Path) -> None:
     window = shown(qtbot, session_of(analysis), "conv.weight")
 

@@ -113,7 +113,6 @@ def view(
     data: Path | None,
 ) -> None:
     """Fly through a network while it learns: every layer in 3D, along the timeline."""
-    from accweight_core.metrics.table import checked_metric
     from accweight_viewer.model.settings import Settings
     from accweight_viewer.opening import opened_window
 
@@ -131,7 +130,7 @@ def view(
         "colour_map": colours,
         "logarithmic": logarithmic,
         "scope": scope,
-        "columns": by and tuple(dict.fromkeys([checked_metric(by), *Settings().columns])),
+        "columns": by and tuple(dict.fromkeys([_checked_by(by), *Settings().columns])),
         "curve_metric": by,
     }
     capturing = picture is not None or film is not None
@@ -169,6 +168,14 @@ def view(
         for path in (picture, film):
             if path is not None:
                 sys.stdout.write(f"{path}\n")
+
+
+def _checked_by(by: str) -> str:
+    """Return a metric of the table, or a name as those of probes, which need the analysis."""
+    from accweight_core.analysis.probe_metrics import is_probe_metric
+    from accweight_core.metrics.table import checked_metric
+
+    return by if is_probe_metric(by) else checked_metric(by)
 
 
 def _start(opened: Callable[[Sequence[Path]], MainWindow]) -> None:

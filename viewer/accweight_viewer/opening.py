@@ -48,11 +48,13 @@ def opened_window(
 
     Raises:
         StoreError: If there is no analysis at a path.
+        UnknownNameError: If a metric of a probe is chosen that no analysis has.
         SourceError: If there are no samples at `data`.
         FormatError: If they cannot be read.
         DisplayError: If there is no usable display.
     """
     session = Session(paths)  # report a wrong path before a window opens
+    session.probes.check(dict(chosen or {}).get("columns", ()))
     session.given = None if data is None else GivenSamples.read(data)
     display.need_display(*size, virtual=capturing)
     application = display.application()

@@ -14,6 +14,40 @@ def theme_called(name: Literal["dark", "light"]) -> Theme:
     return LIGHT if name == "light" else DARK
 
 
+LEGIBLE = 4.5
+"""Least contrast of small letters with what is behind them (WCAG 2.2, 1.4.3)."""
+
+
+def contrast(first: str, second: str) -> float:
+    """Return the contrast of two colours, from 1 to 21 (WCAG 2.2).
+
+    >>> contrast("#ffffff", "#000000"), contrast("#808080", "#808080")
+    (21.0, 1.0)
+    """
+    light, dark = sorted(map(_luminance, (first, second)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def legible(colour: str, theme: Theme) -> str:
+    """Return a colour for letters on a panel, moved to that of the text as far as is needed."""
+    for share in range(10):
+        mixed = _mixed(colour, theme.ink, share / 10)
+        if contrast(mixed, theme.panel) >= LEGIBLE:
+            return mixed
+    return theme.ink
+
+
+def _luminance(colour: str) -> float:
+    shares = (byte / 255 for byte in bytes.fromhex(colour[1:]))
+    red, green, blue = (s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _mixed(first: str, second: str, share: float) -> str:
+    pairs = zip(bytes.fromhex(first[1:]), bytes.fromhex(second[1:]), strict=True)
+    return f"#{bytes(round(a + (b - a) * share) for a, b in pairs).hex()}"
+
+
 def style_sheet(theme: Theme) -> str:
     """Return the style sheet of the whole window."""
     t = theme

@@ -7,6 +7,9 @@ const LANE = 22, TRACK = 7; // room between two columns, and of each edge that l
 const DENSE = 3; // edges per node of a module from which on those are left out that others imply
 const MOST_PORTS = 3; // places at a module's border for edges from different sources; else one place
 const MOST_COLUMNS = 30;
+const BETTER = 1.04; // gain in size from which on another way to break a layout is taken
+const MOST_TRIED = 400; // items up to which the insides of modules are laid out in two ways
+const LOW = 60; // least height for which a module is broken into columns: one card
 const ROUND = 7; // radius of corners
 
 // Return what is to be drawn of a tree of modules: `cards` (nodes and folded modules) and `boxes`
@@ -20,13 +23,17 @@ function laidOut(tree, unfolded, roomWidth, roomHeight) {
   const { levels, pairs } = levelEdges(items, shown, tree.edges);
   const out = { cards: [], boxes: [], edges: [], pairs, implied: 0 };
   const flats = new Map();
-  const root = level(0);
+  let root = level(0, roomHeight, 0);
+  if (zoomFor(root, roomWidth, roomHeight) < 1 && items.length < MOST_TRIED) {
+    const lower = level(0, roomHeight, HEAD + FOOT); // what is in modules, too, is to fit in a low room
+    if (zoomFor(lower, roomWidth, roomHeight) > zoomFor(root, roomWidth, roomHeight) * BETTER) root = lower;
+  }
   place(root, 0, 0);
   return { ...out, width: root.width, height: root.height };
 
-  function level(at) {
+  function level(at, high, less) {
     const inside = kids[at].map((kid) => {
-      const inner = items[kid].kind === "module" && open.has(kid) ? level(kid) : null;
+      const inner = items[kid].kind === "module" && open.has(kid) ? level(kid, Math.max(high - less, LOW), less) : null;
       if (!inner) return { kid, inner, width: items[kid].width, height: items[kid].height };
       const pad = padding(inner, items[kid].width);
       return { kid, inner, pad, width: inner.width + pad[0] + pad[1], height: inner.height + HEAD + FOOT };
@@ -34,8 +41,8 @@ function laidOut(tree, unfolded, roomWidth, roomHeight) {
     const { edges, implied } = sparse(withPorts(levels.get(at) || []), kids[at]);
     const place = new Map(kids[at].map((kid, n) => [kid, n]));
     const named = edges.map(([p, q]) => [place.get(p) ?? p, place.get(q) ?? q]);
-    const key = JSON.stringify([inside.map((node) => [node.width, node.height]), named]);
-    if (!flats.has(key)) flats.set(key, columns(ranked(inside, named), roomWidth, roomHeight));
+    const key = JSON.stringify([inside.map((node) => [node.width, node.height]), named, high]);
+    if (!flats.has(key)) flats.set(key, columns(ranked(inside, named), roomWidth, high));
     return { ...flats.get(key), inside, edges, implied };
   }
 
@@ -272,16 +279,20 @@ function hold(graph, ports, inside, edges, above) {
   inside.forEach((_, n) => { if (!taken.has(String(n))) tie(String(n), { weight: 0, minlen: 2 }); });
 }
 
+// Return the zoom with which a layout fits into the room, at most 1.
+function zoomFor(one, roomWidth, roomHeight) {
+  return Math.min(roomWidth / one.width, roomHeight / one.height, 1);
+}
+
 // Return a layout broken into as many columns as make it largest in the room.
 function columns(flat, roomWidth, roomHeight) {
-  if (flat.height <= roomHeight || flat.spots.length < 4) return flat;
+  if (flat.height <= roomHeight) return flat;
   const gaps = gapsOf(flat);
   let best = flat;
-  const fit = (one) => Math.min(roomWidth / one.width, roomHeight / one.height, 1);
   for (let count = 2; count <= Math.min(MOST_COLUMNS, gaps.length + 1); count++) {
     const cuts = cutsOf(flat, gaps, count);
     const tried = cuts.length ? broken(flat, cuts) : flat;
-    if (fit(tried) > fit(best) * 1.04) best = tried;
+    if (zoomFor(tried, roomWidth, roomHeight) > zoomFor(best, roomWidth, roomHeight) * BETTER) best = tried;
   }
   return best;
 }

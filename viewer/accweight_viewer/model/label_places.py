@@ -88,6 +88,7 @@ def placed(
     room.move_aside()
     stay = room.move_below()
     at[shown] = room.at
+    covered[shown] |= room.cut()  # a plate in front would hide some of their letters
     shown = shown[stay]
     names = np.array([c.names for c in labels])
     weak = [c.gives_way for c in labels]
@@ -196,6 +197,10 @@ class _Room:
         free = ~self._of_plates | self._mine | (self._named & self._always)
         stay: npt.NDArray[np.bool_] = np.where(under, fits_below, fits | moved | free)
         return stay
+
+    def cut(self) -> npt.NDArray[np.bool_]:
+        """Tell which begin or end across another plate."""
+        return self._of_plates & ~self._clear(self.at, self._of_plates, 0.0)
 
 
 def _feet(labels: Sequence[Label], places: Arrangement, side: float) -> npt.NDArray[np.float64]:

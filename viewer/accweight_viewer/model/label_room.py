@@ -12,8 +12,10 @@ from accweight_viewer.model.camera import FIELD_OF_VIEW, Camera
 
 Boxes = npt.NDArray[np.float64]
 
-SAMPLES = np.array([(0.05, 0.5), (0.35, 0.5), (0.65, 0.5), (0.95, 0.5)])
-"""Places within a text at which plates behind it are looked for, as shares of its box."""
+ALONG, HIGH = (0.02, 0.35, 0.65, 0.98), (0.25, 0.8)
+"""Where plates are looked for within a text, as shares of its box: across it, and of each two."""
+
+SAMPLES = np.array([(x, y) for x in ALONG for y in HIGH])
 
 MOST_CROSSED = 0.25
 """Share of these at which a text may lie across another plate: its ends, not its middle."""
@@ -46,7 +48,8 @@ def lie_across(
     hit = _first_plates(points.reshape(-1, 2), camera, viewport, places, nearer_hidden)
     hit = hit.reshape(len(boxes), len(SAMPLES))
     mine = (hit >= own[:, :1]) & (hit < own[:, 1:])
-    across = (hit >= 0) & ~mine
+    foreign = ((hit >= 0) & ~mine).reshape(len(boxes), len(ALONG), len(HIGH))
+    across: npt.NDArray[np.bool_] = np.logical_or.reduce(foreign, axis=2)
     crossed: npt.NDArray[np.bool_] = across[:, 1:-1].any(axis=1) | (across.mean(axis=1) > most)
     return crossed
 
@@ -67,7 +70,7 @@ def _first_plates(
     ways = forward + right * across + up * above
     eye = np.asarray(camera.pose.position)
     corners, sizes = places.corners, places.sizes
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         away = (corners[:, 2] - eye[2]) / ways[:, 2:3]
     x = eye[0] + away * ways[:, 0:1] - corners[:, 0]
     y = corners[:, 1] - (eye[1] + away * ways[:, 1:2])

@@ -26,7 +26,7 @@ def are_covered(
     standing = places.rows >= nearer_hidden
     corners, sizes = places.corners[standing], places.sizes[standing]
     way = points - eye
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         share = (corners[:, 2] - eye[2]) / way[:, 2:3]
         x = eye[0] + share * way[:, 0:1] - corners[:, 0]
         y = corners[:, 1] - (eye[1] + share * way[:, 1:2])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from accweight_core.analysis.probe_kinds import ResultKind
-from accweight_core.analysis.probe_metrics import probe_metric_names
+from accweight_core.analysis.probe_metrics import is_probe_metric, probe_metric, probe_metric_names
+from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.colours.scale import ColourScale, colour_table
 from accweight_core.metrics.table import DEFAULT, METRICS, TABLE
 from accweight_viewer.model.found import FoundArray, found_arrays
@@ -44,6 +45,20 @@ class ShownProbes:
         for run in self._runs():
             found |= probe_metric_names(run.results)
         return found
+
+    def check(self, metrics: Iterable[str]) -> None:
+        """Check that the metrics of probes among some are known of a run.
+
+        Raises:
+            UnknownNameError: If one is not; lists those there are.
+        """
+        runs, known = self._runs(), self.metric_words
+        for name in metrics:
+            if is_probe_metric(name) and name not in known:
+                found: dict[str, ProbeResult] = {}
+                for run in runs:
+                    found |= run.results
+                probe_metric(found, name, runs[0].steps)
 
     @property
     def unit_values(self) -> UnitValues | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
-from accweight_core.short_names import elided
+from accweight_core.short_names import fitting
 from accweight_viewer.panes.layer_model import Column, LayerModel
 from accweight_viewer.theme import Theme
 
@@ -40,12 +40,12 @@ class LayerDelegate(QtWidgets.QStyledItemDelegate):  # type: ignore[misc]
     def __init__(self, model: LayerModel, theme: Theme, parent: Any = None) -> None:
         super().__init__(parent)
         self._model = model
-        self._fitted: dict[tuple[str, int], str] = {}
+        self._fitted: dict[str, str] = {}
         self.set_theme(theme)
 
     def set_theme(self, theme: Theme) -> None:
         """Apply the colours of a theme."""
-        self._fitted.clear()
+        self._fitted_for: tuple[Any, int] = None, 0
         self._bar = QtGui.QColor(theme.bar)
         self._chosen = QtGui.QColor(theme.raised)
         self._accent = QtGui.QColor(theme.accent)
@@ -72,18 +72,21 @@ class LayerDelegate(QtWidgets.QStyledItemDelegate):  # type: ignore[misc]
         if cell.tone == "broken":
             inner.setLeft(inner.left() + self._paint_broken(painter, inner))
         if column == Column.LAYER:
-            text = self._fitting(cell.text, inner.width(), option.fontMetrics)
+            room = rect.width() - 2 * beside - (BROKEN_ROOM if self._model.may_break else 0)
+            text = self._fitting(room, option.fontMetrics)[cell.text]
         else:
             right = QtCore.Qt.TextElideMode.ElideRight
             text = option.fontMetrics.elidedText(cell.text, right, inner.width())
         painter.drawText(inner, ALIGNED_RIGHT if is_number(column) else ALIGNED_LEFT, text)
 
-    def _fitting(self, name: str, room: int, metrics: Any) -> str:
-        """Return as much of a name as fits; kept, because it is asked for in every frame."""
-        key = name, room
-        if key not in self._fitted:
-            self._fitted[key] = elided(name, room, metrics.horizontalAdvance)
-        return self._fitted[key]
+    def _fitting(self, room: int, metrics: Any) -> dict[str, str]:
+        """Return of each name as much as fits; kept, because they are asked for in every frame."""
+        names = self._model.short_names
+        held, width = self._fitted_for
+        if held is not names or width != room:
+            self._fitted_for = names, room
+            self._fitted = fitting(names, room, metrics.horizontalAdvance)
+        return self._fitted
 
     def _paint_broken(self, painter: Any, inner: Any) -> int:
         """Draw a striped square; return the room that it takes."""

@@ -248,9 +248,8 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         digits = max(len(str(len(model.names))), 2)
         place = measure("0" * digits) + 2 * PADDING + 3
         kinds = max(map(measure, (model.title(Column.KIND), "linear", *model.kinds)))
-        title = measure(model.title(Column.LAYER)) + PADDING + CLOSE
         longest = max((measure(name) + 2 * PADDING for name in model.short_names), default=0)
-        longest = max(longest, title)
+        longest = max(longest, header.title_width(Column.LAYER))
         longest += BROKEN_ROOM if model.may_break else 0
         widths = shared_out(
             self.view.viewport().width() - place,

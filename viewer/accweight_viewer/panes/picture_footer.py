@@ -39,5 +39,6 @@ class PictureFooter(QtWidgets.QWidget):  # type: ignore[misc]
         self.name.setText(description.name)
         self.value.setText(description.value)
         self.detail.setText(description.detail)
+        self.detail.brief = description.brief
         self.share.setText(description.share)
-        self.setToolTip(tip_text("\n".join([*filter(None, description), WORDS])))
+        self.setToolTip(tip_text("\n".join([*filter(None, description[:4]), WORDS])))

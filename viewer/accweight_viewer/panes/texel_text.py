@@ -19,12 +19,17 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 class Description(NamedTuple):
-    """Text on the left and on the right, and a second line in smaller letters."""
+    """Text on the left and on the right, and a second line in smaller letters.
+
+    Attributes:
+        brief: What stands for `detail` where that has no room.
+    """
 
     name: str
     value: str
     detail: str = ""
     share: str = ""
+    brief: str = ""
 
 
 def exact_text(value: float) -> str:
@@ -69,16 +74,20 @@ def plate_description(
     source: PlateSource, plate: Plate, level: int, plane: Plane, step: str
 ) -> Description:
     """Return the description of a plate and of its texels at a level."""
+    side = 1 << level
     if isinstance(source, UnitValues):
-        meaning = f"{source.array.of_units} of each unit"
+        brief = source.array.of_units
+        meaning = f"{brief} of each unit"
     elif not plate.pictured:
-        meaning = f"no picture stored: {plane} of all weights"
+        brief = f"{plane} of all weights"
+        meaning = f"no picture stored: {brief}"
     elif level:
-        meaning = f"each texel the {plane} of {square_text(1 << level)}"
+        brief = f"{plane} of {side}{TIMES}{side}"
+        meaning = f"each texel the {plane} of {square_text(side)}"
     else:
-        meaning = "each texel one weight"
-    detail = shape_text(plate.parameter.shape) + DOT + meaning
-    return Description(plate.name, "", detail, step)
+        brief, meaning = "every weight", "each texel one weight"
+    shape = shape_text(plate.parameter.shape) + DOT
+    return Description(plate.name, "", shape + meaning, step, shape + brief)
 
 
 def texel_description(pick: Pick, value: AnyValue, step: str) -> Description:

@@ -26,6 +26,7 @@ from accweight_viewer.panes.timeline_legend import (
     pen_of,
 )
 from accweight_viewer.panes.timeline_places import Stroke, TimelinePlaces
+from accweight_viewer.theme import legible
 
 FAINT = 0.3
 """Opacity of what was measured, behind the curve that is smoothed."""
@@ -154,8 +155,7 @@ class TimelineImage(TimelinePlaces):
         line, left = self._metrics.height(), self.area.right() + 12
         for stroke, wanted, y in self.name_places():
             colour = QtGui.QColor(stroke.colour)
-            colour.setAlphaF(1.0)
-            painter.setPen(colour)
+            painter.setPen(QtGui.QColor(legible(colour.name(), self._surface.theme)))
             name = self.chart.short_names[stroke.name]
             text = elided(name, self._label_room + 2, self._metrics.horizontalAdvance)
             box = QtCore.QRectF(left, y - line / 2, self._label_room + 4, line)

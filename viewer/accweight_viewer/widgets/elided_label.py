@@ -13,6 +13,9 @@ class ElidedLabel(QtWidgets.QLabel):  # type: ignore[misc]
     """A label that shortens its text for display only.
 
     Names are shortened in the middle: both ends are more informative. Sentences lose their end.
+
+    Attributes:
+        brief: What is shown where the text has no room; empty if there is nothing shorter.
     """
 
     def __init__(
@@ -24,6 +27,7 @@ class ElidedLabel(QtWidgets.QLabel):  # type: ignore[misc]
         sentence: bool = False,
     ) -> None:
         super().__init__(parent)
+        self.brief = ""
         mode = QtCore.Qt.TextElideMode
         self._shortened = mode.ElideRight if sentence else mode.ElideMiddle
         self.setTextFormat(QtCore.Qt.TextFormat.PlainText)
@@ -38,7 +42,10 @@ class ElidedLabel(QtWidgets.QLabel):  # type: ignore[misc]
         """Draw as much of the text as fits."""
         painter = QtGui.QPainter(self)
         room = self.contentsRect()
-        shown = self.fontMetrics().elidedText(self.text(), self._shortened, room.width())
+        metrics, text = self.fontMetrics(), self.text()
+        if self.brief and metrics.horizontalAdvance(text) > room.width():
+            text = self.brief
+        shown = metrics.elidedText(text, self._shortened, room.width())
         if shown == ELLIPSIS:  # no letter fits
             shown = ""
         painter.setPen(self.palette().color(QtGui.QPalette.ColorRole.WindowText))

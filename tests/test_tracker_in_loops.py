@@ -272,7 +272,7 @@ def test_an_empty_state_and_a_reset_begin_anew() -> None:
 def test_states_that_do_not_fit_are_refused() -> None:
     state = tracked(range(2)).state_dict()
     changes: list[tuple[str, Any, str]] = [
-        ("format", 99, "has format 99, this version reads 1; upgrade"),
+        ("format", 99, "has format 99, this version reads 1 and 2; upgrade"),
         ("precision", "compensated", "precision 'compensated', the tracker 'float64'"),
         ("header", "{", "is damaged"),
         ("sums", torch.zeros(1), "expected sums of shape"),

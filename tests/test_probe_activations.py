@@ -151,3 +151,20 @@ def test_layers_of_positions_are_left_out_and_tokens_may_come_first(tmp_path: Pa
     np.testing.assert_allclose(shown, expected, rtol=1e-5, atol=1e-6)
     dead = activations.array("dead", 0)[1]
     assert dead == ((rows <= 0).all(axis=(0, 1))).sum()
+
+
+def test_layers_are_ranked_by_the_names_of_the_run(tmp_path: Path, states: Any) -> None:
+    names = {"conv": "features.first", "fc1": "hidden", "fc2": "head"}
+    renamed = [
+        {f"{names[key.partition('.')[0]]}.{key.partition('.')[2]}": v for key, v in state.items()}
+        for state in states
+    ]
+
+    found = probed(tmp_path, renamed, "activations")
+
+    assert found.labels("layer") == ("conv", "fc1", "fc2")  # as the network calls them
+    assert found.layers_of_run == ("features.first", "hidden", "head")
+    ranking = aw.open_analysis(tmp_path / "run.accw").ranking("activations.dead")
+    dead = dict(zip(ranking["layer"], ranking["activations.dead"], strict=True))
+    assert dead == dict(zip(names.values(), found.array("dead")[-1], strict=True))
+    assert dead["hidden"] >= 1

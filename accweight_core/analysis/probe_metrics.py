@@ -87,8 +87,7 @@ def probe_metric(results: Results, name: str, steps: npt.NDArray[np.int64]) -> P
             f"no number of layers is called {brief(name)}; probes have found {known}"
         )
     values = _along(result, array, steps)
-    layers = result.labels("layer")
-    by_layer = {layer: values[:, at] for at, layer in enumerate(layers)}
+    by_layer = {layer: values[:, at] for at, layer in enumerate(result.layers_of_run)}
     return ProbeMetric(name, result.fields[array].words, by_layer)
 
 

@@ -114,6 +114,12 @@ class ProbeResult:
         )
         return tuple(map(str, range(next(lengths, 0))))
 
+    @property
+    def layers_of_run(self) -> tuple[str, ...]:
+        """The names along the axis "layer", as the run calls these layers."""
+        renamed = self._store.document.layers
+        return tuple(renamed.get(name, name) for name in self.labels("layer"))
+
     def array(self, name: str, step: int | None = None) -> Array:
         """Return an array at the finished steps.
 

@@ -282,7 +282,7 @@ class Probing:
             context._placed = partial(passes.placed, first)
             context._binding, context._portions = binding, passes.portions
         schema = one.start(context)
-        document = self._document(one, schema, all_steps)
+        document = self._document(one, schema, all_steps, binding)
         digest = probe_digest({**_question(document), **self._declared(document)})
         folder = self.path / "probes" / f"{one.name}-{digest}"
         held.enter_context(locked(folder))
@@ -303,7 +303,9 @@ class Probing:
         said = {"constants": self.constants, "unused": self.unused} if document.model else {}
         return {name: sorted(set(patterns)) for name, patterns in said.items() if patterns}
 
-    def _document(self, one: Probe, schema: Schema, all_steps: tuple[int, ...]) -> ProbeDocument:
+    def _document(
+        self, one: Probe, schema: Schema, all_steps: tuple[int, ...], binding: Binding | None
+    ) -> ProbeDocument:
         runs = bool(one.needs & RUNS_NETWORK) and self.network is not None
         return ProbeDocument(
             probe=one.name,
@@ -319,6 +321,7 @@ class Probing:
             data=self.data.digest if runs and self.data else "",
             seed=self.seed,
             labels={axis: tuple(names) for axis, names in schema.labels.items()},
+            layers=binding.renamed if runs and binding else {},
             attributes=dict(schema.attributes),
         )
 

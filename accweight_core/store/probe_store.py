@@ -80,6 +80,7 @@ class ProbeDocument(Struct, frozen=True):
         number: How many probes the analysis had before it was begun.
         fields: Its arrays.
         labels: Names of the indices of axes.
+        layers: What the run calls layers that the network calls otherwise, by the network's name.
         attributes: Further values of the probe.
         format: Format of the group.
     """
@@ -98,6 +99,7 @@ class ProbeDocument(Struct, frozen=True):
     seed: int = 0
     number: int = 0
     labels: dict[str, tuple[str, ...]] = {}
+    layers: dict[str, str] = {}
     attributes: dict[str, Any] = {}
     format: Literal[1] = FORMAT
 

@@ -99,6 +99,19 @@ class Binding:
         proof = proven(described, run, assignments, index, doubts, plain.bind, inputs, wanted)
         return cls(network, run, assignments, alignment, proof)
 
+    @property
+    def renamed(self) -> dict[str, str]:
+        """What the run calls layers that the network calls otherwise, by the network's name.
+
+        Layers that one side has in several parts keep their names.
+        """
+        single = [
+            (match.layers_a[0], match.layers_b[0])
+            for match in self.alignment.matches
+            if len(match.layers_a) == len(match.layers_b) == 1
+        ]
+        return {ours: theirs for ours, theirs in single if ours != theirs}
+
     def weights(self, checkpoint: Checkpoint) -> dict[str, Array]:
         """Return the weights of a checkpoint as the network takes them, by the network's names.
 

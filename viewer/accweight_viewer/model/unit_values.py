@@ -48,7 +48,7 @@ class UnitValues:
         known = self._values[np.isfinite(self._values)]
         self.signed = bool(known.min(initial=0.0) < 0)
         self.largest = float(np.abs(known).max(initial=0.0))
-        self._rows = {name: at for at, name in enumerate(array.result.labels("layer"))}
+        self._rows = {name: at for at, name in enumerate(array.result.layers_of_run)}
         self._units = lru_cache(maxsize=256)(_units_of)
         self._counts = [_count(values) for values in np.moveaxis(self._values, 1, 0)]
 

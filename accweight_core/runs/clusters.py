@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from accweight_core.naming import layers_of
+from accweight_core.runs.candidates import is_mark
 from accweight_core.runs.found import Found
 from accweight_core.runs.grouping import Signature, signature_of
 from accweight_core.runs.mlflow_models import parts_as_logged
 from accweight_core.runs.name_parts import BATCH_WORDS, EPOCH_WORDS, parts_of
 from accweight_core.runs.readings import read_paths
 from accweight_core.runs.run_numbers import runs_apart
-from accweight_core.runs.search import Broken, is_mark
+from accweight_core.runs.search import Broken
 
 MOST_ABOVE = 3
 """Folders above a file whose number may be its step: `checkpoint-500/unet/model.safetensors`."""

@@ -11,38 +11,32 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from pathlib import Path
 
-from accweight_core.endings import what_ending_says
 from accweight_core.errors import AccweightError, SourceError, reason_of
 from accweight_core.naming import natural_key
-from accweight_core.readers import Reader, marks_of, reader_for, readers
+from accweight_core.readers import Reader, reader_for
 from accweight_core.remote import as_remote
 from accweight_core.remote.local import special_kind
 from accweight_core.runs.array_folders import with_array_folders
-
-_BESIDE = re.compile(
-    r"^(.*_)?(optim|optimizer|scheduler|scaler|rng_state|training_args|random_states?)"
-    r"(_?states?)?([._-]\d+)*\.|^evaluations\.npz$",
-    re.IGNORECASE,
+from accweight_core.runs.candidates import (
+    UNFINISHED,
+    is_excluded,
+    is_never_searched,
+    is_of_a_run,
+    is_of_other_kind,
+    is_recognised,
+    is_training_state,
+    may_be_other,
+    shown_name,
+    suffixes_of,
+    with_broken,
+    without_numbers,
+    without_shards,
 )
+
 MOST_OTHERS = 200
 """Files with other endings, opened where none has one of a checkpoint: `net.pyth`, `net.0001`."""
-
-_IN_PART = re.compile(r"\.(tmp|temp|part|partial|crdownload|download|swp|lock)$", re.IGNORECASE)
-"""Endings of files that are being written."""
-
-UNFINISHED = re.compile(r"^tmp-checkpoint-\d+$|orbax-checkpoint-tmp")
-"""Folders of incomplete saves, which trainers rename at the end."""
-
-_NOT_SEARCHED = re.compile(r"^\.|\.accw$|^(__pycache__|node_modules|site-packages)$")
-"""Hidden folders, analyses, and folders of installed programs."""
-
-_OF_A_RUN = re.compile(r"\.hydra$|events\.out\.tfevents\.|(hparams\.yaml|progress\.csv|cout\.txt)$")
-"""What programs write once for each run, so that the number of its folder is no step."""
-
-SHARD = re.compile(r"-\d{5}-of-\d{5}\.\w+$")
 
 DEEPEST = 12
 """Levels searched below a folder."""
@@ -55,18 +49,6 @@ MOST_ENTRIES = 200_000
 
 MOST_OPENED = 5_000, 500
 """Files with a suffix that other programs use too, opened to see whether they are checkpoints."""
-
-UNSURE = (
-    *(".json", ".metadata", ".index", ".pkl", ".pickle", ".p", ".pkl.gz", ".joblib"),
-    *(".tar", ".torch", ".th", ".model", ".mdl", ".chkpt", ".t7", ".ts", ".checkpoint"),
-    *(".dill", ".cloudpickle"),
-)
-"""Suffixes that other files use too: such files must be opened to see if they are checkpoints."""
-
-_NUMBERED = re.compile(r"[^.]*\d")
-"""Names without a suffix that may be checkpoints, as in flax: `checkpoint_100`."""
-
-ZIP_MAGIC = b"PK\x03\x04"
 
 NOT_WEIGHTS = "training state, not weights"
 UNFINISHED_SAVE = "the save was not finished"
@@ -158,7 +140,7 @@ def _looked_at(walk: _Walk, files: Sequence[Path], chosen: Reader | None) -> lis
                     f"{file} and others were not looked at; name a folder below it"
                 )
                 continue
-            if not _is_recognised(file, chosen):
+            if not is_recognised(file, chosen):
                 continue
         kept.append(file)
     return kept
@@ -217,7 +199,7 @@ class _Walk:
             self.result.left_out.append(LeftOut(folder, f"cannot be read ({reason_of(error)})"))
             return [], []
         self._entries += len(entries)
-        if any(_OF_A_RUN.match(entry.name) for entry in entries):
+        if any(is_of_a_run(entry.name) for entry in entries):
             self.result.runs.append(folder)
         files, whole = self._files(entries)
         kept = [file for file in files if not is_excluded(file, self._exclude)]
@@ -243,15 +225,16 @@ class _Walk:
                 if reader_for(entry):
                     return [entry], True
                 continue
-            if _may_be_other(entry):
+            if may_be_other(entry):
                 self.unsure.add(entry)
             found.append(entry)
         return found, False
 
     def _note_other(self, entry: Path) -> None:
         """Keep a file with another ending for a look at its content, if there is nothing else."""
-        is_known = what_ending_says(entry.name) or _IN_PART.search(entry.name)
-        if is_known or len(self.others) >= MOST_OTHERS or is_excluded(entry, self._exclude):
+        if is_of_other_kind(entry) or is_excluded(entry, self._exclude):
+            return
+        if len(self.others) >= MOST_OTHERS:
             return
         if entry.is_file():
             self.others.append(entry)
@@ -274,7 +257,7 @@ class _Walk:
         return False
 
     def _is_searched(self, entry: Path) -> bool:
-        if _NOT_SEARCHED.search(entry.name) or not entry.is_dir():
+        if is_never_searched(entry.name) or not entry.is_dir():
             return False
         if entry.name == "blobs" and (entry.parent / "snapshots").is_dir():
             return False  # the cache of the Hugging Face Hub, whose snapshots link there
@@ -291,61 +274,6 @@ class _Walk:
         return True
 
 
-def suffixes_of(asked: Sequence[Reader]) -> tuple[str, ...]:
-    """Return the suffixes and the mark files of readers."""
-    return tuple(name for reader in asked for name in (*reader.suffixes, *marks_of(reader)))
-
-
-def is_excluded(path: Path, patterns: tuple[str, ...]) -> bool:
-    """Tell whether a pattern matches the file's name, or the end of its path."""
-    text = path.as_posix()
-    return any(
-        fnmatch(path.name, pattern) or fnmatch(text, pattern) or fnmatch(text, f"*/{pattern}")
-        for pattern in patterns
-    )
-
-
-def is_training_state(file: Path) -> bool:
-    """Tell whether a file, or the folder of a mark file, is named like training state."""
-    return _BESIDE.match(shown_name(file) + "." * is_mark(file)) is not None
-
-
-def is_mark(file: Path) -> bool:
-    """Tell whether a file makes its folder a checkpoint, as a reader has its whole name listed."""
-    return any(file.name in (*r.suffixes, *marks_of(r)) for r in readers().values())
-
-
-def shown_name(file: Path) -> str:
-    """Return the name of a file, or of its folder if it makes that a checkpoint."""
-    return file.parent.name if is_mark(file) else file.name
-
-
-def with_broken(kept: list[Path], files: list[Path]) -> list[Path]:
-    """Return `kept` and the unrecognised files with names like theirs, but for the number.
-
-    This is for names without a suffix. Such a name alone means nothing, but beside
-    `checkpoint_100` an empty `checkpoint_200` is a damaged step that must be reported.
-    """
-    families = {(f.parent, _family(f)) for f in kept if _NUMBERED.fullmatch(f.name)}
-    known = set(kept)
-    return [
-        f
-        for f in files
-        if f in known or (_NUMBERED.fullmatch(f.name) and (f.parent, _family(f)) in families)
-    ]
-
-
-def without_shards(files: list[Path]) -> list[Path]:
-    """Leave out shards whose index is in the same folder, as the index is read instead."""
-    found = set(files)
-    return [f for f in files if not (SHARD.search(f.name) and f.with_name(index_of(f)) in found)]
-
-
-def index_of(shard: Path) -> str:
-    """Return the name of the index of a shard."""
-    return SHARD.sub(shard.suffix + ".index.json", shard.name)
-
-
 def lost_folders(folder: Path, kept: Sequence[Path], suffixes: tuple[str, ...]) -> list[Path]:
     """Return the folders without weights that are named like those of checkpoints.
 
@@ -354,12 +282,16 @@ def lost_folders(folder: Path, kept: Sequence[Path], suffixes: tuple[str, ...]) 
     """
     homes = {home for file in kept for home in file.parents if folder in home.parents}
     homes |= {file for file in kept if file.is_dir()}
-    families = {(home.parent, _family(home)) for home in homes if re.search(r"\d", home.name)}
+    families = {
+        (home.parent, without_numbers(home)) for home in homes if re.search(r"\d", home.name)
+    }
     lost = [
         other
         for parent, family in families
         for other in _folders(parent)
-        if other not in homes and _family(other) == family and not _holds_weights(other, suffixes)
+        if other not in homes
+        and without_numbers(other) == family
+        and not _holds_weights(other, suffixes)
     ]
     lost = [
         other
@@ -386,16 +318,11 @@ def names_in(folders: Sequence[Path], most: int) -> list[str]:
     return names
 
 
-def _family(folder: Path) -> str:
-    return re.sub(r"\d+", "#", folder.name)
-
-
 def _holds_weights(folder: Path, suffixes: tuple[str, ...]) -> bool:
     walk = _Walk(folder, suffixes, (), Search())
     files = [f for d in (folder, *_folders(folder)) for f in walk._listed(d)[0]]
     return any(
-        not is_training_state(f) and (f not in walk.unsure or _is_recognised(f, None))
-        for f in files
+        not is_training_state(f) and (f not in walk.unsure or is_recognised(f, None)) for f in files
     )
 
 
@@ -404,27 +331,3 @@ def _folders(folder: Path) -> list[Path]:
         return [d for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith(".")]
     except OSError:
         return []
-
-
-def _may_be_other(path: Path) -> bool:
-    """Tell whether a file may be something else than a checkpoint, by its name.
-
-    A JSON file, zip or file without suffix that no reader recognises is something else, such as a
-    configuration or a licence. A .pt file is a checkpoint even if no reader recognises it: leaving
-    it out silently would hide a damaged step.
-    """
-    name = path.name.lower()
-    is_unsure = not path.suffix or name.endswith(UNSURE)
-    return is_unsure or (name.endswith(".zip") and _begins_as_zip(path))
-
-
-def _is_recognised(path: Path, chosen: Reader | None) -> bool:
-    return chosen.recognises(path) if chosen else reader_for(path) is not None
-
-
-def _begins_as_zip(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
-    except OSError:
-        return False

@@ -25,23 +25,14 @@ from accweight_core.remote.globbing import (
     of_all,
 )
 from accweight_core.remote.local import check_not_special
+from accweight_core.runs.candidates import SHARD, index_of, is_excluded, suffixes_of
 from accweight_core.runs.describing import described_at_once
 from accweight_core.runs.found import Found
 from accweight_core.runs.mlflow_models import models_of
 from accweight_core.runs.model_parallel import parts_of_models
 from accweight_core.runs.name_parts import shared_folder
 from accweight_core.runs.revisions import name_of, roots_of
-from accweight_core.runs.search import (
-    SHARD,
-    Broken,
-    LeftOut,
-    index_of,
-    is_excluded,
-    lost_folders,
-    names_in,
-    searched,
-    suffixes_of,
-)
+from accweight_core.runs.search import Broken, LeftOut, lost_folders, names_in, searched
 from accweight_core.runs.selection import Selection
 
 MOST_NAMES = 2000

@@ -13,6 +13,7 @@ from accweight_viewer.panes.layer_model import Column, LayerModel
 from accweight_viewer.panes.layer_paint import (
     ALIGNED_LEFT,
     ALIGNED_RIGHT,
+    CLOSE,
     PADDING,
     is_number,
     padding_in,
@@ -92,7 +93,8 @@ class LayerHeader(QtWidgets.QHeaderView):  # type: ignore[misc]
         painter.fillRect(rect, QtGui.QColor(theme.panel))
         painter.fillRect(rect.x(), rect.bottom(), rect.width(), 1, QtGui.QColor(theme.line))
         beside = padding_in(logical, rect.width(), self.fontMetrics())
-        inner = rect.adjusted(beside, 0, -beside, 0)
+        after = beside if is_number(logical) else min(beside, CLOSE)
+        inner = rect.adjusted(beside, 0, -after, 0)
         is_sorted = order.column == logical and logical != Column.PLACE
         lines = self._lines(logical)
         high = self.fontMetrics().height()

@@ -249,7 +249,7 @@ class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         place = measure("0" * digits) + 2 * PADDING + 3
         kinds = max(map(measure, (model.title(Column.KIND), "linear", *model.kinds)))
         longest = max((measure(name) + 2 * PADDING for name in model.short_names), default=0)
-        longest = max(longest, header.title_width(Column.LAYER))
+        longest = max(longest, measure(model.title(Column.LAYER)) + PADDING + CLOSE)
         longest += BROKEN_ROOM if model.may_break else 0
         widths = shared_out(
             self.view.viewport().width() - place,

@@ -28,8 +28,9 @@ from accweight_core.probes.probe import (
     named_layers,
     option,
 )
+from accweight_core.probes.unit_weights import filters_of, rows_of
 from accweight_core.probes.walking import weights_at
-from accweight_core.schema import Axis, Parameter
+from accweight_core.schema import Parameter
 from accweight_core.text import some
 
 DEGENERATE = 0.01
@@ -138,19 +139,6 @@ class Stability(Probe):
 
 def _final(name: str, axes: str, shape: tuple[int, ...], words: str) -> Field:
     return Field(name, tuple(axes.split()), shape, words, final=True)
-
-
-def filters_of(parameter: Parameter) -> int:
-    """Return the number of filters of a parameter: of its outputs."""
-    return len(rows_of(np.zeros(parameter.shape, np.bool_), parameter))
-
-
-def rows_of(weights: Array, parameter: Parameter) -> Array:
-    """Return (filters, weights of each)."""
-    outputs = [i for i, axis in enumerate(parameter.axes) if axis is Axis.OUTPUT] or [0]
-    first = np.moveaxis(weights, outputs, range(len(outputs)))
-    count = int(np.prod(first.shape[: len(outputs)]))
-    return first.reshape(count, -1)
 
 
 def _directions(rows: Array) -> tuple[Array, Array]:

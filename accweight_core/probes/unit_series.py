@@ -20,7 +20,7 @@ from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
 from accweight_core.probes.filters import layers_with_filters
 from accweight_core.probes.probe import Array, Field, Needs, Probe, Results, Schema, option
-from accweight_core.probes.stability import filters_of, rows_of
+from accweight_core.probes.unit_weights import filters_of, rows_of
 from accweight_core.probes.walking import weights_at
 from accweight_core.text import some
 

@@ -13,8 +13,7 @@ import numpy as np
 
 from accweight_core.probes.binding.recurrent import Stack, stacks_of
 from accweight_core.probes.probe import Array
-from accweight_core.probes.stability import filters_of, rows_of
-from accweight_core.schema import MEASURED_ROLES, Layer, Parameter
+from accweight_core.schema import MEASURED_ROLES, Axis, Layer, Parameter
 
 
 @dataclass(frozen=True)
@@ -123,3 +122,16 @@ def _others(trained: Sequence[Parameter], chosen: Sequence[Stack]) -> tuple[str,
 def _sums(rows: Array) -> Array:
     wide = rows.astype(np.result_type(rows, np.float64), copy=False)
     return np.asarray(np.einsum("ij,ij->i", wide, wide.conj()).real)
+
+
+def filters_of(parameter: Parameter) -> int:
+    """Return the number of filters of a parameter: of its outputs."""
+    return len(rows_of(np.zeros(parameter.shape, np.bool_), parameter))
+
+
+def rows_of(weights: Array, parameter: Parameter) -> Array:
+    """Return (filters, weights of each)."""
+    outputs = [i for i, axis in enumerate(parameter.axes) if axis is Axis.OUTPUT] or [0]
+    first = np.moveaxis(weights, outputs, range(len(outputs)))
+    count = int(np.prod(first.shape[: len(outputs)]))
+    return first.reshape(count, -1)

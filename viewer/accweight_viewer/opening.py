@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accweight_viewer import display
-from accweight_viewer.model.given_samples import GivenSamples
 from accweight_viewer.model.session import Session
 
 if TYPE_CHECKING:
@@ -55,7 +54,10 @@ def opened_window(
     """
     session = Session(paths)  # report a wrong path before a window opens
     session.probes.check(dict(chosen or {}).get("columns", ()))
-    session.given = None if data is None else GivenSamples.read(data)
+    if data is not None:
+        from accweight_viewer.model.given_samples import GivenSamples  # with readers of samples
+
+        session.given = GivenSamples.read(data)
     display.need_display(*size, virtual=capturing)
     application = display.application()
     application.setApplicationName("accweight")

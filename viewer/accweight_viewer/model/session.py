@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ from accweight_core.metrics.totals import Floats
 from accweight_viewer.model.arrangement import Arrangement, arrange
 from accweight_viewer.model.colour_range import fitted_high, fitted_low
 from accweight_viewer.model.difference import Difference
-from accweight_viewer.model.given_samples import GivenSamples
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.plates import PlateSource, ShownLayer
 from accweight_viewer.model.runs import ShownRun
@@ -28,6 +27,9 @@ from accweight_viewer.model.settings import Settings
 from accweight_viewer.model.shown_probes import ShownProbes
 from accweight_viewer.model.signal import Signal
 from accweight_viewer.model.timeline import TimeCursor
+
+if TYPE_CHECKING:
+    from accweight_viewer.model.given_samples import GivenSamples
 
 MOST_SCENES = 2
 """Runs whose plates are shown; others have curves and columns of the table."""

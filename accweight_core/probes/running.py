@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from accweight_core.accumulate.grams import Grams
+from accweight_core.accumulate.grams import Grams, one_blas_thread
 from accweight_core.accumulate.observing import Observer
 from accweight_core.analysis.analysis import Analysis, open_analysis
 from accweight_core.analysis.probe_results import ProbeResult
@@ -343,7 +343,7 @@ class Probing:
 
         for position, step in enumerate(all_steps):
             if due[step]:
-                with one_thread_of_blas():
+                with one_blas_thread():
                     passes.step(position, due[step], told)
                 if not passes.batches_of(due[step]):
                     told()
@@ -354,7 +354,7 @@ class Probing:
                 progress(before + parts * part // max(whole, 1), total)
 
             one.context.advance = advance
-            with one_thread_of_blas():
+            with one_blas_thread():
                 self._concluded(one)
             done += parts
             progress(done, total)
@@ -371,18 +371,6 @@ class Probing:
             raise
         except ValueError as error:
             raise ArgumentValueError(f"probe {one.probe.name!r}, in the end: {error}") from None
-
-
-def one_thread_of_blas() -> AbstractContextManager[Any]:
-    """Let NumPy multiply in one thread meanwhile; networks keep theirs.
-
-    Probes multiply many small matrices, for which further threads only wait in loops (measured on
-    two cores, 1,000 pictures: 5.2 s of processor time a step instead of 0.5).
-    """
-    from threadpoolctl import threadpool_limits
-
-    found: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
-    return found
 
 
 def _question(document: ProbeDocument) -> dict[str, Any]:

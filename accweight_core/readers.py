@@ -134,7 +134,7 @@ def graph_in(path: Path) -> LayerGraph | None:
     """
     reader = reader_for(path)
     if reader is None:
-        raise unrecognised(path)
+        raise unrecognised(path, "a model whose graph can be read (.onnx, or .pt2 of torch.export)")
     return _graph_by(reader, path)
 
 

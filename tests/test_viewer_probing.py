@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,14 @@ def wait_for(window: MainWindow, other: subprocess.Popen[str]) -> list[list[str]
     return seen
 
 
+def wait_until(window: MainWindow, seen: Callable[[], bool]) -> None:
+    """Let the window live until something is seen."""
+    stop = time.monotonic() + 30
+    while not seen():
+        window.process()
+        assert time.monotonic() < stop
+
+
 def test_what_probes_find_appears_in_the_open_window(
     opened: OpenWindow, analysis: Path, trained: Path
 ) -> None:
@@ -96,6 +105,7 @@ def test_what_probes_find_appears_in_the_open_window(
     before = controls.plate_values.isVisibleTo(window), window.found.isVisibleTo(window)
 
     seen = wait_for(window, probing(analysis, trained, "evaluate", "activations", "embedding"))
+    wait_until(window, lambda: window.found.graph.isVisibleTo(window))
     settle(window)
 
     assert before == (False, False)
@@ -112,6 +122,23 @@ def test_what_probes_find_appears_in_the_open_window(
     assert window.scenes[0].content is content, "no plate is read again"
     assert session.runs[0] is not run
     assert session.runs[0].plates is run.plates
+
+
+def test_a_graph_that_is_stored_after_all_results_appears(
+    opened: OpenWindow, analysis: Path, trained: Path
+) -> None:
+    other = probing(analysis, trained, "activations", "embedding")
+    other.communicate(timeout=90)
+    (analysis / "graph").rename(analysis / "later")
+    window = opened(analysis, size=(1400, 900), chosen={"labels": False})
+    settle(window)
+    before = [pane.isVisibleTo(window) for pane in window.found.panes]
+
+    (analysis / "later").rename(analysis / "graph")
+    wait_until(window, lambda: window.found.graph.isVisibleTo(window))
+
+    assert before == [True, True, False]
+    assert all(pane.isVisibleTo(window) for pane in window.found.panes)
 
 
 def test_values_of_units_follow_a_probe_that_goes_on(

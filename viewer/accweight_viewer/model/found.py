@@ -19,10 +19,11 @@ from accweight_core.errors import AccweightError
 from accweight_core.io.stamp import stamp_if_there
 from accweight_core.schema import Stamp
 from accweight_core.store.documents import METADATA
+from accweight_core.store.graph_document import GRAPH
 from accweight_core.store.probe_store import PROBES, probes_in
 
 Steps = npt.NDArray[np.int64]
-FoundStamps = Mapping[str, Stamp | None]
+FoundStamps = Mapping[Path, Stamp | None]
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,22 @@ class FoundArray:
 
 
 def found_stamps(analysis: Path) -> FoundStamps:
-    """Return a stamp of the results of each probe by folder, which changes with every step."""
+    """Return stamps of the results of each probe, which change with every step, and of the graph.
+
+    A probe stores the graph of its network at its end, after its last results.
+
+    Returns:
+        A stamp by folder.
+    """
     stamps = {}
-    for folder in probes_in(analysis):
+    for folder in (*(analysis / PROBES / name for name in probes_in(analysis)), analysis / GRAPH):
         with suppress(OSError):
-            stamps[folder] = stamp_if_there(analysis / PROBES / folder / METADATA)
+            stamps[folder] = stamp_if_there(folder / METADATA)
     return stamps
 
 
 def results_of(
-    probes: Probes, kept: Mapping[str, ProbeResult] | None = None
+    probes: Probes, kept: Mapping[Path, ProbeResult] | None = None
 ) -> dict[str, ProbeResult]:
     """Return the results of an analysis that can be read and have a finished step.
 
@@ -95,7 +102,7 @@ def results_of(
     for name in probes:
         try:
             result = probes[name]
-            result = (kept or {}).get(result.path.name, result)
+            result = (kept or {}).get(result.path, result)
             if len(result.steps):
                 found[name] = result
         except (AccweightError, OSError):

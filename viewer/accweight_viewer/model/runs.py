@@ -115,7 +115,7 @@ class ShownRun:
         """Return the present state on disk, or None if it is unchanged or unreadable.
 
         Files may be missing for a moment while an analysis is replaced by another one. If only
-        probes have found something, everything else is kept.
+        probes have found something, or a graph was stored, everything else is kept.
         """
         try:
             if _stamps(self.path) != self._stamps or self._store.has_grown():
@@ -126,12 +126,11 @@ class ShownRun:
             return None
 
     def _with_found(self, found: FoundStamps) -> ShownRun:
-        """Return this run with what probes have found since; results that are the same are kept."""
+        """Return this run with what was found since; results that are the same are kept."""
         later = copy(self)
         later._found = found
-        same = {name for name, stamp in found.items() if self._found.get(name) == stamp}
-        known = {result.path.name: result for result in self.results.values()}
-        kept = {name: result for name, result in known.items() if name in same}
+        same = {folder for folder, stamp in found.items() if self._found.get(folder) == stamp}
+        kept = {one.path: one for one in self.results.values() if one.path in same}
         later.__dict__["results"] = results_of(self.analysis.probes, kept)
         return later
 

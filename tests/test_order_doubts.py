@@ -11,10 +11,12 @@ from accweight_core.runs import order_doubts
 from accweight_core.runs.order_doubts import BY_NUMBER, BY_NUMBERS, Told, order_warnings
 
 FOLDERS = ("", "runs/2024-01-05/", "/data/seed3/", "C:\\models\\run_2\\", "decay/", "may/")
-BEFORE = [*"step_ epoch epoch= ckpt- model. seed seed_ lr_ alpha= -v net:v face bad".split(), "",
-          *"jan_ dec- step=- part_ best_ Größe_".split(), "layer "]  # fmt: skip
-AFTER = [*".pt .h5 .weights.h5 _loss.ckpt -last.pt k.pt st.pt h.pt e.pt abc.pt _final.pt".split(),
-         *"/params /step_/net.pt _steps.zip _epochs.npz /final.pt".split(), ""]  # fmt: skip
+BEFORE = ["step_", "epoch", "epoch=", "ckpt-", "model.", "seed", "seed_", "lr_", "alpha=", "-v",
+          "net:v", "face", "bad", "jan_", "dec-", "step=-", "part_", "best_", "Größe_", "",
+          "layer "]  # fmt: skip
+AFTER = [".pt", ".h5", ".weights.h5", "_loss.ckpt", "-last.pt", "k.pt", "st.pt", "h.pt", "e.pt",
+         "abc.pt", "_final.pt", "/params", "/step_/net.pt", "_steps.zip", "_epochs.npz",
+         "/final.pt", ""]  # fmt: skip
 NUMBERS = st.sets(st.integers(0, 9_999_999) | st.integers(0, 40), min_size=2, max_size=12)
 
 

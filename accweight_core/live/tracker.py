@@ -31,11 +31,13 @@ from accweight_core.live.reports import Errors, Reports
 from accweight_core.live.results import Results
 from accweight_core.live.rooms import StateIn, room_for
 from accweight_core.live.schedule import Every, due_by
+from accweight_core.live.shard_pictures import drawn_by_all
 from accweight_core.live.shard_states import put_together
 from accweight_core.live.shards import is_sharded, rank
 from accweight_core.live.update_log import UpdateLog
 from accweight_core.live.weights import Weights, weights_of
 from accweight_core.schema import DEFAULT_ROLES, Role
+from accweight_core.store.step_pictures import StepPictures
 
 Precision = Literal["float64", "compensated"]
 
@@ -371,8 +373,7 @@ class ChangeTracker(Results):
             self._measuring.measure(weights, step, figures, check)
         finally:
             self._has_stopped = self._measuring.is_broken
-        if self._recorder is not None:
-            self._record(self._recorder)
+        self._record(self._drawn_by_all() if self._measuring.is_sharded else None)
         if self._logs:
             self._log()
 
@@ -395,9 +396,20 @@ class ChangeTracker(Results):
         self._has_stopped = True
         return True
 
-    def _record(self, recorder: Recorder) -> None:
+    def _drawn_by_all(self) -> StepPictures | None:
+        """Draw together with the processes that hold the other shards."""
+        to_draw = self._recorder.to_draw if self._recorder else lambda: None
         try:
-            recorder.add()
+            return drawn_by_all(self._measuring, to_draw)
+        except Exception as error:  # as of pictures that do not fit the memory
+            self._reports.take(error, "the pictures of this step are left out")
+            return None
+
+    def _record(self, drawn: StepPictures | None) -> None:
+        if self._recorder is None:
+            return
+        try:
+            self._recorder.add(drawn)
         except Exception as error:  # as of pictures that do not fit the memory
             self._reports.take(error, "the store lacks this step, which is kept in memory")
 

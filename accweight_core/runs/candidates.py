@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from fnmatch import fnmatch
+from fnmatch import fnmatch, fnmatchcase
 from pathlib import Path
 
 from accweight_core.endings import what_ending_says
@@ -30,7 +30,8 @@ _NOT_SEARCHED = re.compile(r"^\.|\.accw$|^(__pycache__|node_modules|site-package
 _OF_A_RUN = re.compile(r"\.hydra$|events\.out\.tfevents\.|(hparams\.yaml|progress\.csv|cout\.txt)$")
 """What programs write once for each run, so that the number of its folder is no step."""
 
-SHARD = re.compile(r"-\d{5}-of-\d{5}\.\w+$")
+SHARD = re.compile(r"-\d{5}-of-(?!00001(?!\d))\d{5}(_\d+)?\.\w+$")
+"""Names of shards; what is one of one is whole."""
 
 UNSURE = (
     *(".json", ".metadata", ".index", ".pkl", ".pickle", ".p", ".pkl.gz", ".joblib"),
@@ -80,8 +81,13 @@ def is_training_state(file: Path) -> bool:
 
 
 def is_mark(file: Path) -> bool:
-    """Tell whether a file makes its folder a checkpoint, as a reader has its whole name listed."""
-    return any(file.name in (*r.suffixes, *marks_of(r)) for r in readers().values())
+    """Tell whether a file makes its folder a checkpoint: a reader lists its name, or a pattern."""
+    return any(is_whole(file.name, (*r.suffixes, *marks_of(r))) for r in readers().values())
+
+
+def is_whole(name: str, suffixes: Sequence[str]) -> bool:
+    """Tell whether a name is, as a whole, one of the suffixes and marks of readers."""
+    return name in suffixes or any("*" in mark and fnmatchcase(name, mark) for mark in suffixes)
 
 
 def shown_name(file: Path) -> str:

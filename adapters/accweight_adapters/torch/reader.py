@@ -17,6 +17,8 @@ class TorchReader:
         *(".pkl", ".pickle", ".p", ".tar", ".torch", ".th", ".model", ".mdl", ".chkpt"),
         *(".t7", ".pyth", ".ts", ".torchscript", ".checkpoint"),
     )  # fmt: skip
+    marks = ("layer_[0-9]*-model_states.pt",)
+    """Names of the layer files of DeepSpeed's pipelines, which are one checkpoint together."""
 
     def recognises(self, path: Path) -> bool:
         """Tell whether torch.save or torch.jit.save wrote `path`.

@@ -6,7 +6,7 @@ A name decides which files are opened; content decides whether they are read.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatch, fnmatchcase
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from accweight_core.endings import what_ending_says
 from accweight_core.readers import Reader, marks_of, reader_for, readers
 
 _BESIDE = re.compile(
-    r"^(.*_)?(optim|optimizer|scheduler|scaler|rng_state|training_args|random_states?)"
+    r"^(.*_)?(optim|optimizer|opt(?=_?states?)|scheduler|scaler|rng_state|training_args|random_states?)"
     r"(_?states?)?([._-]\d+)*\.|^evaluations\.npz$",
     re.IGNORECASE,
 )
@@ -78,6 +78,15 @@ def is_excluded(path: Path, patterns: tuple[str, ...]) -> bool:
 def is_training_state(file: Path) -> bool:
     """Tell whether a file, or the folder of a mark file, is named like training state."""
     return _BESIDE.match(shown_name(file) + "." * is_mark(file)) is not None
+
+
+def is_state_beside(file: Path, files: Collection[Path]) -> bool:
+    """Tell whether a file lies in a folder of training state beside a checkpoint of its name.
+
+    Trainers of LoRA keep `style-000002-state/` beside `style-000002.safetensors`.
+    """
+    stem = file.parent.name.removesuffix("-state")
+    return stem != file.parent.name and file.parent.with_name(stem + file.suffix) in files
 
 
 def is_mark(file: Path) -> bool:

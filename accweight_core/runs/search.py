@@ -26,6 +26,7 @@ from accweight_core.runs.candidates import (
     is_of_a_run,
     is_of_other_kind,
     is_recognised,
+    is_state_beside,
     is_training_state,
     is_whole,
     may_be_other,
@@ -119,7 +120,8 @@ def searched(
     walk = _Walk(folder, suffixes_of(asked), exclude, result)
     files = walk.candidates() or walk.others
     files.sort(key=lambda f: natural_key(str(f)))
-    beside = [file for file in files if is_training_state(file)]
+    known = set(files)
+    beside = [file for file in files if is_training_state(file) or is_state_beside(file, known)]
     state = set(beside)
     looked_at = _looked_at(walk, [file for file in files if file not in state], chosen)
     kept = with_broken(without_shards(looked_at), [file for file in files if file not in state])

@@ -171,7 +171,8 @@ def _loaded(extents: Mapping[Path, Extent], way: Way) -> npt.NDArray[Any]:
     parts = [_array_at(path, extent) for path, extent in extents.items()]
     if way is Way.AVERAGED:
         dtype = next(iter(extents.values())).dtype
-        return np.sum([_widened(part, dtype) for part in parts], axis=0) / len(parts)
+        whole: npt.NDArray[Any] = np.sum([_widened(part, dtype) for part in parts], axis=0)
+        return whole / len(parts)
     if way is Way.TWO_STACKED:
         halves = [np.split(part, 2) for part in parts]
         return np.concatenate([half[index] for index in (0, 1) for half in halves])

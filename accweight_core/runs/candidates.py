@@ -18,6 +18,9 @@ _BESIDE = re.compile(
     r"(_?states?)?([._-]\d+)*\.|^evaluations\.npz$",
     re.IGNORECASE,
 )
+_OF_RANK = re.compile(r"_model_states\.pt$")
+"""Names of the model states of DeepSpeed's ranks."""
+
 _IN_PART = re.compile(r"\.(tmp|temp|part|partial|crdownload|download|swp|lock)$", re.IGNORECASE)
 """Endings of files that are being written."""
 
@@ -81,10 +84,15 @@ def is_training_state(file: Path) -> bool:
 
 
 def is_state_beside(file: Path, files: Collection[Path]) -> bool:
-    """Tell whether a file lies in a folder of training state beside a checkpoint of its name.
+    """Tell whether a file lies in a folder of training state beside the weights themselves.
 
-    Trainers of LoRA keep `style-000002-state/` beside `style-000002.safetensors`.
+    Trainers of LoRA keep `style-000002-state/` beside `style-000002.safetensors`, and DeepSpeed's
+    states in a checkpoint of the Trainer (`checkpoint-500/global_step500/`) are those of its model.
     """
+    if file.parent.name.startswith("global_step") and _OF_RANK.search(file.name):
+        return any(
+            other.parent == file.parent.parent and not is_training_state(other) for other in files
+        )
     stem = file.parent.name.removesuffix("-state")
     return stem != file.parent.name and file.parent.with_name(stem + file.suffix) in files
 

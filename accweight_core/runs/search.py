@@ -120,10 +120,13 @@ def searched(
     walk = _Walk(folder, suffixes_of(asked), exclude, result)
     files = walk.candidates() or walk.others
     files.sort(key=lambda f: natural_key(str(f)))
-    known = set(files)
-    beside = [file for file in files if is_training_state(file) or is_state_beside(file, known)]
+    beside = [file for file in files if is_training_state(file)]
     state = set(beside)
     looked_at = _looked_at(walk, [file for file in files if file not in state], chosen)
+    known = set(looked_at)
+    beside += [file for file in looked_at if is_state_beside(file, known)]
+    state = set(beside)
+    looked_at = [file for file in looked_at if file not in state]
     kept = with_broken(without_shards(looked_at), [file for file in files if file not in state])
     result.files = with_array_folders(kept, folder)
     if kept:

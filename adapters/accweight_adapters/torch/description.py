@@ -27,6 +27,7 @@ from accweight_adapters.torch.extents import scalar, stored
 from accweight_adapters.torch.lightning import is_lightning, lightning_measures, lightning_weights
 from accweight_adapters.torch.pipeline_layers import described_layers, is_layer
 from accweight_adapters.torch.shards import SHARD_SUFFIXES, described_index, described_parts
+from accweight_adapters.torch.zero_partitions import described_partitions, is_partition
 from accweight_adapters.untrusted import ClaimError, claims_of
 from accweight_core.schema import Description
 
@@ -65,6 +66,8 @@ def _whole(path: Path) -> Description:
         return described_index(path)
     if is_layer(path):
         return described_layers(path)
+    if is_partition(path):
+        return described_partitions(path)
     shards = shards_beside(path)
     return described_parts(shards) if shards else _described(path)
 

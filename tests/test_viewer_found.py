@@ -223,7 +223,7 @@ def moved_to(scatter: Scatter, step: int) -> np.ndarray[tuple[int, ...], np.dtyp
 
 def last_stage(session: Session) -> Scatter:
     scatter = Scatter(session)
-    scatter.choose(scatter.choices[-1])
+    scatter.choose(next(one for one in reversed(scatter.choices) if one.stage))
     return scatter
 
 

@@ -44,20 +44,6 @@ def unit_names(result: ProbeResult, name: str, count: int) -> tuple[str, ...]:
     return named if len(named) == count else tuple(map(str, range(count)))
 
 
-def is_network(result: ProbeResult) -> bool:
-    """Tell whether pictures of a result are the units of a network, and its links are known.
-
-    Columns of units, beginning with the inputs, have their pictures in `inputs` and then `images`;
-    one more picture is that of the result. An end of a link is a place among all.
-    """
-    columns, ends = (result.attributes.get(name) for name in ("columns", "ends"))
-    if not (columns and ends and {"inputs", "images"} <= {*result.arrays}):
-        return False
-    count = sum(int(shown) for _, shown in columns)
-    drawn = result.fields["inputs"].shape[0] + result.fields["images"].shape[1] - 1
-    return count == drawn and all(0 <= int(end) < count for pair in ends for end in pair)
-
-
 def is_signed(result: ProbeResult) -> bool:
     """Tell whether the pictures of a result are of numbers on both sides of 0."""
     return "scale" in result.arrays and bool((result.array("scale")[:, 0] < 0).any())

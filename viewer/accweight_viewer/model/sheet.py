@@ -9,8 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.probe_kinds import ResultKind
-from accweight_core.analysis.probe_pictures import is_signed, pictures_at, scale_text, unit_names
-from accweight_viewer.model.found import FoundArray, measured_place
+from accweight_core.analysis.probe_pictures import (
+    is_signed,
+    pictures_at,
+    scale_text,
+    unit_names,
+)
+from accweight_viewer.model.chosen_array import ChosenArray
+from accweight_viewer.model.found import FoundArray
+from accweight_viewer.model.linked_units import is_linked
 from accweight_viewer.model.session import Session
 
 Pixels = npt.NDArray[np.uint8]
@@ -58,35 +65,24 @@ class SheetGrid:
         return number if hit and number < self.shown else None
 
 
-class Sheet:
+class Sheet(ChosenArray):
     """The pictures of a session's probes.
 
     Attributes:
-        session: The session.
         over: Whether ratings are shown over their inputs, where these are stored.
     """
 
+    kinds = (ResultKind.PICTURES,)
+
     def __init__(self, session: Session) -> None:
-        self.session = session
+        super().__init__(session)
         self.over = True
-        self._chosen: tuple[int, str, str, int | None] | None = None
         self._drawn: tuple[object, Pixels] | None = None
 
     @property
     def choices(self) -> list[FoundArray]:
-        """The arrays that can be shown."""
-        return self.session.probes.of_kind(ResultKind.PICTURES)
-
-    @property
-    def chosen(self) -> FoundArray | None:
-        """The array that is shown; the first one unless another was chosen."""
-        choices = self.choices
-        same = next((one for one in choices if one.key == self._chosen), None)
-        return same or (choices[0] if choices else None)
-
-    def choose(self, array: FoundArray) -> None:
-        """Show another array."""
-        self._chosen = array.key
+        """The arrays that can be shown, but those of a network of pictures with links."""
+        return [one for one in super().choices if not is_linked(one.result)]
 
     def follow_selection(self) -> bool:
         """Show the pictures of the selected layer, if there are any; return whether that is new."""
@@ -96,15 +92,6 @@ class Sheet:
             return False
         self.choose(of_layer)
         return True
-
-    @property
-    def step(self) -> int:
-        """The step of the pictures: the last one that was probed."""
-        chosen = self.chosen
-        if chosen is None:
-            return 0
-        steps = chosen.result.steps
-        return int(steps[measured_place(steps, self.session.step)])
 
     @property
     def can_be_over(self) -> bool:

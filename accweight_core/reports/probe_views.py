@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
 from accweight_core.analysis.probe_pictures import (
+    are_strips,
     is_signed,
     pictures_at,
     scale_text,
@@ -136,6 +137,7 @@ def _pictures(result: ProbeResult, name: str, room: Room) -> Content:
         "width": first.shape[2],
         "places": places.tolist(),
         "signed": is_signed(result),
+        "strips": are_strips(result, name, first),
         "blank": result.attributes.get("blank"),
         "sheets": [
             _sheet(pictures_at(result, name, int(result.steps[place]))[:shown]) for place in places

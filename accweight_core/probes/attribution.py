@@ -25,7 +25,14 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
 from accweight_core.probes.network import OUTPUT
-from accweight_core.probes.pixels import as_picture, as_pixels, bounds, largest_of, scale_field
+from accweight_core.probes.pixels import (
+    as_picture,
+    as_pixels,
+    bounds,
+    in_rows,
+    largest_of,
+    scale_field,
+)
 from accweight_core.probes.probe import (
     Array,
     Batch,
@@ -38,6 +45,7 @@ from accweight_core.probes.probe import (
     option,
 )
 from accweight_core.probes.varied import Explained, Varied, by_unit
+from accweight_core.samples.pictures import fills_square
 
 Gradient = Callable[[Array], Array]
 """The gradient of the chosen outputs with respect to what is varied, sample by sample."""
@@ -53,7 +61,7 @@ class Attribution(Probe):
     """Which parts of an input an output depends on, by gradients."""
 
     name: ClassVar[str] = "attribution"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[Needs] = Needs.FORWARD | Needs.INPUT_GRADIENT
     reading: ClassVar[str] = (
         "Parts above 0 speak for the output, parts below 0 against it, as far as a gradient "
@@ -98,7 +106,7 @@ class Attribution(Probe):
 
     def _schema(self, shape: tuple[int, ...]) -> Schema:
         count = len(self._rows)
-        height, width = pictures_of(np.zeros((1, *shape), np.float32)).shape[1:]
+        height, width = self._pictures(np.zeros((1, *shape), np.float32)).shape[1:]
         axes = ("step", "picture", "height", "width", "channel")
         fields = [
             Field("parts", ("step", "picture", *(f"axis{n}" for n in range(len(shape)))),
@@ -121,6 +129,11 @@ class Attribution(Probe):
             "at": self._explained.at,
         }
         return Schema(tuple(fields), {"picture": names}, attributes, self._rows)
+
+    def _pictures(self, parts: Array) -> Array:
+        """Return ratings as (samples, height, width): those of tokens and features in a row."""
+        is_sequence = self._varied.axes is not None or not fills_square(parts.shape[1:])
+        return in_rows(parts) if parts.ndim == 2 and is_sequence else pictures_of(parts)
 
     def begin(self, step: Step) -> None:
         """Keep the network of the step."""
@@ -204,7 +217,7 @@ class Attribution(Probe):
         largest = np.full(count, largest_of(results, "parts").max(initial=0.0))
         found = [results.at("parts", index) for index in range(count)]
         images = [
-            as_pixels(pictures_of(parts)[..., None], float(scale))
+            as_pixels(self._pictures(parts)[..., None], float(scale))
             for parts, scale in zip(found, largest, strict=True)
         ]
         last = directions(found[-1])

@@ -108,6 +108,15 @@ def test_weights_beside_the_optimizers_variables_are_found(tmp_path: Path) -> No
     assert layer.parameters[0].axes == (Axis.INPUT, Axis.OUTPUT)
 
 
+def test_replay_buffers_beside_the_worker_are_no_weights(tmp_path: Path) -> None:
+    path = write_trainer(tmp_path, 10, {"default_policy": torch_policy(2.0)})
+    content = pickle.loads(path.read_bytes())
+    content["local_replay_buffer"] = [{"_storage": [{"obs": np.zeros((9, 4), np.float32)}]}]
+    path.write_bytes(pickle.dumps(content))
+
+    assert list(weights(path)) == list(torch_policy(2.0)["weights"])
+
+
 def test_several_policies_keep_their_names(tmp_path: Path) -> None:
     policies = {"red": torch_policy(1.0), "blue": torch_policy(2.0)}
 

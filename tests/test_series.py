@@ -339,6 +339,27 @@ def test_the_state_of_an_optimizer_by_its_short_name_is_left_out(tmp_path: Path)
     assert list(table(tmp_path)) == ["params"]
 
 
+def test_of_two_series_that_a_browser_saved_the_first_is_the_run(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        for name in (f"model (epoch {epoch})", f"model (epoch {epoch}) (1)"):
+            torch.save(small(epoch), tmp_path / f"{name}.pt")
+
+    assert [Path(c.path).stem for c in survey(tmp_path).checkpoints] == [
+        "model (epoch 1)",
+        "model (epoch 2)",
+    ]
+
+
+def test_results_of_an_evaluation_are_no_series(tmp_path: Path) -> None:
+    write(tmp_path, [f"checkpoint{n:04d}.pth" for n in (9, 19)])
+    (tmp_path / "eval").mkdir()
+    for name in ("000", "050", "latest"):
+        arrays = {key: np.ones((10, 5)) for key in ("precision", "recall", "scores")}
+        torch.save({**arrays, "counts": [10, 5]}, tmp_path / "eval" / f"{name}.pth")
+
+    assert [c.step for c in survey(tmp_path).checkpoints] == [9, 19]
+
+
 def test_a_count_after_a_dot_is_no_measure(tmp_path: Path) -> None:
     write(tmp_path, ["model_0.9.pt", "model_0.10.pt"])
 

@@ -1,4 +1,4 @@
-"""Checkpoints of DeepSpeed's ZeRO stage 3: parameters in parts, one on every rank."""
+"""DeepSpeed: ZeRO stage 3, with parts on every rank; experts in files of their own."""
 
 from __future__ import annotations
 
@@ -158,3 +158,45 @@ def test_flat_arrays_that_are_too_short_are_named(tmp_path: Path) -> None:
 
     with pytest.raises(FormatError, match="too few elements"):
         READER.describe(home / FIRST)
+
+
+# Mixtures of experts
+
+
+def write_mixture(folder: Path, step: int) -> Path:
+    """Write what DeepSpeed writes for a model with two experts in its first layer."""
+    home = folder / f"global_step{step}"
+    home.mkdir(parents=True)
+    module = {"fc.weight": torch.full((3, 2), float(step)), "gate.weight": torch.ones(2, 2)}
+    torch.save({"module": module, "global_steps": step}, home / "mp_rank_00_model_states.pt")
+    for expert in range(2):
+        name = f"moe.deepspeed_moe.experts.deepspeed_experts.{expert}.w.weight"
+        weights = {name: torch.full((4, 2), float(step + expert))}
+        torch.save(weights, home / f"layer_0_expert_{expert}_mp_rank_00_model_states.pt")
+    torch.save({"optimizer": {}}, home / "expp_rank_0_mp_rank_00_optim_states.pt")
+    return home
+
+
+def test_experts_are_part_of_the_model_beside_them(tmp_path: Path) -> None:
+    for step in (100, 200):
+        write_mixture(tmp_path, step)
+
+    found = inspected(tmp_path)
+    tensors = found.opened.checkpoints[1].tensors
+
+    assert found.run is not None
+    assert found.run.steps == (100, 200)
+    assert found.format == "torch zip, 2 experts beside it"
+    assert list(tensors)[:2] == ["fc.weight", "gate.weight"]
+    last = tensors["moe.deepspeed_moe.experts.deepspeed_experts.1.w.weight"]
+    np.testing.assert_array_equal(values_of(last), np.full((4, 2), 201.0))
+
+
+def test_an_expert_that_is_damaged_is_named(tmp_path: Path) -> None:
+    for step in (100, 200):
+        home = write_mixture(tmp_path, step)
+    path = home / "layer_0_expert_1_mp_rank_00_model_states.pt"
+    path.write_bytes(path.read_bytes()[:100])
+
+    with pytest.raises(AccweightError, match=path.name):
+        aw.open_run(tmp_path)

@@ -18,7 +18,7 @@ _NAMES = frozenset(
      "action", "actions", "act", "rew", "observation", "observations", "obs", "done", "dones",
      "timeouts", "ret", "returns", "advantages", "low", "high", "mu", "sigma", "mean", "means",
      "std", "stds", "var", "variance", "min", "max", "count", "n", "sum", "cov", "stats",
-     "statistics")
+     "statistics", "precision", "recall", "score", "scores", "counts")
 )  # fmt: skip
 _WHERE = frozenset(
     ("train", "test", "val", "valid", "validation", "dev", "eval", "all", "running", "next", "old",

@@ -115,7 +115,7 @@ class Opened:
 
 
 def interpreted(opened: Opened, most_opcodes: int | None = None) -> object:
-    """Return the content of an open pickle, and of pickles inside it if it has no arrays itself.
+    """Return the content of an open pickle, and of pickles inside it; see `inner`.
 
     Raises:
         ClaimError: If it is damaged, or has more operations than `most_opcodes`, or than a
@@ -127,7 +127,7 @@ def interpreted(opened: Opened, most_opcodes: int | None = None) -> object:
         most_read, most_opcodes = MOST_READ, min(packed, most_opcodes or packed)
     unpickled = partial(_unpickled, opened, most_read, most_opcodes)
     content, _ = unpickled()
-    return content if opened.claims else with_inner(content, opened.file, unpickled)
+    return with_inner(content, opened.file, unpickled, has_arrays=opened.claims > 0)
 
 
 def _unpickled(

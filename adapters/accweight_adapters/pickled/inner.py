@@ -14,30 +14,33 @@ from accweight_adapters.untrusted import ClaimError, quoted
 
 BEGINNINGS: Final = frozenset(bytes((0x80, protocol)) for protocol in (2, 3, 4, 5))
 
+WORKER: Final = "worker"
+"""Entry with the pickle of RLlib's policies."""
+
 Unpickled = Callable[[], tuple[object, int]]
 """Returns the content of the pickle at the position of the file, and where it ends."""
 
 
-def with_inner(content: object, file: IO[bytes], unpickled: Unpickled) -> object:
+def with_inner(
+    content: object, file: IO[bytes], unpickled: Unpickled, *, has_arrays: bool
+) -> object:
     """Return the content of a pickle, with what is pickled in its entries in place of the bytes.
 
     Args:
         content: What the pickle holds.
         file: The pickle.
         unpickled: Interprets the pickle at the position of `file`.
+        has_arrays: Whether the pickle has tensors or arrays itself. Then only `worker` is opened,
+            and replay buffers and the like beside it are left out.
 
     Raises:
         ClaimError: If an inner pickle is damaged or cut short.
     """
     entries = mapping_of(content, attributes=False)
+    wanted = {WORKER: entries[WORKER]} if has_arrays and WORKER in entries else {}
     known: dict[BytesClaim, object] = {}
-    for key, value in entries.items():
-        if not isinstance(value, BytesClaim) or value.encoding or value.offset < 0:
-            continue
-        if value not in known:
-            file.seek(value.offset)
-            if file.read(2) not in BEGINNINGS:
-                continue
+    for key, value in (wanted if has_arrays else entries).items():
+        if isinstance(value, BytesClaim) and value not in known and _is_pickle(value, file):
             file.seek(value.offset)
             known[value], end = unpickled()
             if end > value.offset + value.size_bytes:
@@ -46,5 +49,13 @@ def with_inner(content: object, file: IO[bytes], unpickled: Unpickled) -> object
         return content
     return {
         key: known.get(value, value) if isinstance(value, BytesClaim) else value
-        for key, value in entries.items()
+        for key, value in (wanted or entries).items()
     }
+
+
+def _is_pickle(claim: BytesClaim, file: IO[bytes]) -> bool:
+    """Tell whether bytes that are stored as they are begin like a pickle."""
+    if claim.encoding or claim.offset < 0:
+        return False
+    file.seek(claim.offset)
+    return file.read(2) in BEGINNINGS

@@ -23,6 +23,7 @@ from accweight_adapters.pickles.weights import Weights, find_weights
 from accweight_adapters.shard_index import index_in, names_shards
 from accweight_adapters.shard_names import shards_beside
 from accweight_adapters.torch.container import Archive, is_legacy, is_zip, read_archive
+from accweight_adapters.torch.expert_files import MODEL, experts_beside, is_expert, with_experts
 from accweight_adapters.torch.extents import scalar, stored
 from accweight_adapters.torch.lightning import is_lightning, lightning_measures, lightning_weights
 from accweight_adapters.torch.pipeline_layers import described_layers, is_layer
@@ -68,7 +69,13 @@ def _whole(path: Path) -> Description:
         return described_layers(path)
     if is_partition(path):
         return described_partitions(path)
-    shards = shards_beside(path)
+    if is_expert(path):
+        raise ClaimError(
+            f"holds one expert of a model; name its folder, or {path.with_name(MODEL)}"
+        )
+    shards, experts = shards_beside(path), experts_beside(path)
+    if experts:
+        return with_experts(_described(path), experts)
     return described_parts(shards) if shards else _described(path)
 
 

@@ -281,6 +281,7 @@ class Probing:
             context._trial = partial(passes.trial, first)
             context._placed = partial(passes.placed, first)
             context._binding, context._portions = binding, passes.portions
+            context._batches = passes.batches
         schema = one.start(context)
         document = self._document(one, schema, all_steps, binding)
         digest = probe_digest({**_question(document), **self._declared(document)})

@@ -266,7 +266,7 @@ def test_networks_of_a_fixed_number_of_samples_are_explained_alike(run: Path) ->
     ("options", "message"),
     [
         ("unit=3", "there is no output 3; the network has 3"),
-        ("points=0", "points and samples are at least 1"),
+        ("points=0", "points is 0; expected at least 1"),
         ("method=integrated,token=3", "token= is for inputs that are whole numbers"),
     ],
 )

@@ -146,8 +146,8 @@ def test_decay_and_blur_make_optima_smaller_and_smoother(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("units=0", "units and iterations are at least 1"),
-        ("decay=1.0", "decay is from 0 to below 1"),
+        ("units=0", "units is 0; expected at least 1"),
+        ("decay=1.0", "decay is 1; expected at least 0 and below 1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(tmp_path: Path, options: str, message: str) -> None:

@@ -81,5 +81,6 @@ def test_samples_without_times_are_told(tmp_path: Path) -> None:
 
     with pytest.raises(ArgumentValueError, match=r"node 0 has places of shape \(\), and not one"):
         probed(tmp_path, plain, steps_of(plain, 2), np.zeros((9, 4), "f4"), "hidden_response")
+    x = np.zeros((9, 3, 5), np.float32)
     with pytest.raises(ArgumentValueError, match="0 has 4 times, and a sample has shape"):
-        probed(tmp_path, shorter, steps_of(shorter, 2), np.zeros((9, 3, 5), "f4"), "hidden_response")
+        probed(tmp_path, shorter, steps_of(shorter, 2), x, "hidden_response")

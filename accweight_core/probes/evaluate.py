@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
+from accweight_core.probes.features import confusion
+from accweight_core.probes.known import ratio
 from accweight_core.probes.network import OUTPUT
-from accweight_core.probes.probe import Array, Batch, Field, Needs, Probe, Schema, Step, option
+from accweight_core.probes.probe import Array, Batch, Needs, Probe, Schema, Step, array, option
 from accweight_core.samples.samples import Data
 from accweight_core.samples.targets import with_labels, with_values
 
@@ -37,10 +39,8 @@ Form = Literal["auto", "scores", "probabilities"]
 class Evaluate(Probe):
     """Loss, accuracy and confusion at every step."""
 
-    name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
+    name, version, needs = "evaluate", 1, Needs.FORWARD
+    reading = (
         "Scores of the checkpoints on these samples, in inference mode; what was recorded "
         "while training may be of other samples."
     )
@@ -162,30 +162,27 @@ class _Classes:
         """Return the arrays that are stored."""
         count = self.classes
         fields = [
-            Field("loss", ("step",), (0,), "mean cross entropy, in nats"),
-            Field("accuracy", ("step",), (0,), "share of samples whose largest score is the label"),
+            array("loss", "step", "mean cross entropy, in nats"),
+            array("accuracy", "step", "share of samples whose largest score is the label"),
         ]
-        labels: dict[str, tuple[str, ...]] = {}
+        lengths: dict[str, tuple[str, ...]] = {}
         if count <= MOST_CLASSES:
             names = data.classes if len(data.classes) == count else tuple(map(str, range(count)))
+            lengths = {"class": names, "predicted": names}
             fields += [
-                Field("class_accuracy", ("step", "class"), (0, count), "accuracy per class"),
-                Field(
-                    "confusion",
-                    ("step", "class", "predicted"),
-                    (0, count, count),
-                    "samples of a class (down) by the class predicted (across)",
-                ),
-            ]
-            labels = {"class": names, "predicted": names}
+                array("class_accuracy", "step class", "accuracy per class"),
+                array("confusion", "step class predicted",
+                      "samples of a class (down) by the class predicted (across)"),
+            ]  # fmt: skip
         of = "probabilities" if self._are_probabilities else "scores"
-        return Schema(tuple(fields), labels, {"loss": "cross_entropy", "output_is": of})
+        said = {"loss": "cross_entropy", "output_is": of}
+        return Schema.of(lengths, *fields, attributes=said)
 
     def reset(self) -> None:
         """Start from nothing."""
         side = self.classes if self.classes <= MOST_CLASSES else 0
         self._loss, self._right, self._count = 0.0, 0, 0
-        self._confusion = np.zeros((side, side), np.int64)
+        self._confusion = np.zeros((side, side))
 
     def add(self, scores: Array, rows: Array) -> None:
         """Add some samples."""
@@ -199,8 +196,7 @@ class _Classes:
         self._right += int(np.count_nonzero(predicted == labels))
         self._count += len(labels)
         if self._confusion.size:
-            pairs = np.bincount(labels * self.classes + predicted, minlength=self.classes**2)
-            self._confusion += pairs.reshape(self._confusion.shape)
+            self._confusion += confusion(labels, predicted, self.classes)
 
     def result(self) -> dict[str, Array]:
         """Return the arrays of the step."""
@@ -209,11 +205,8 @@ class _Classes:
             "accuracy": np.float64(self._right / self._count),
         }
         if self._confusion.size:
-            rows = self._confusion.sum(axis=1)
-            right = np.diagonal(self._confusion)
-            each = np.full(self.classes, np.nan)
-            np.divide(right, rows, out=each, where=rows > 0)
-            found |= {"class_accuracy": each, "confusion": self._confusion.astype(np.float64)}
+            each = ratio(np.diagonal(self._confusion), self._confusion.sum(axis=1))
+            found |= {"class_accuracy": each, "confusion": self._confusion}
         return found
 
     def gradient(self, scores: Array, rows: Array) -> Array:
@@ -240,11 +233,12 @@ class _Squares:
 
     def schema(self, data: Data) -> Schema:
         """Return the arrays that are stored."""
-        fields = (
-            Field("loss", ("step",), (0,), "mean squared error"),
-            Field("r2", ("step",), (0,), "share of the variance of the targets that is explained"),
+        return Schema.of(
+            {},
+            array("loss", "step", "mean squared error"),
+            array("r2", "step", "share of the variance of the targets that is explained"),
+            attributes={"loss": "mse"},
         )
-        return Schema(fields, attributes={"loss": "mse"})
 
     def reset(self) -> None:
         """Start from nothing."""
@@ -277,12 +271,13 @@ class _Binary:
 
     def schema(self, data: Data) -> Schema:
         """Return the arrays that are stored."""
-        fields = (
-            Field("loss", ("step",), (0,), "mean binary cross entropy, in nats"),
-            Field("accuracy", ("step",), (0,), "share of outputs on the side of the target"),
-        )
         of = "probabilities" if self._are_probabilities else "scores"
-        return Schema(fields, attributes={"loss": "bce", "output_is": of})
+        return Schema.of(
+            {},
+            array("loss", "step", "mean binary cross entropy, in nats"),
+            array("accuracy", "step", "share of outputs on the side of the target"),
+            attributes={"loss": "bce", "output_is": of},
+        )
 
     def reset(self) -> None:
         """Start from nothing."""

@@ -21,7 +21,7 @@ def directions(values: Array) -> Array:
     return found
 
 
-def likeness_to_last(found: Sequence[Array]) -> Array:
+def likeness_to_last(found: Sequence[Array] | Array) -> Array:
     """Return (steps, things): the cosine between each thing and what it is at the last step.
 
     Args:

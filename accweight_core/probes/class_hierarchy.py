@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -49,10 +48,8 @@ MOST_CLASSES = 256
 class ClassHierarchy(Probe):
     """Groups of classes that are confused, and where and when groups and classes come apart."""
 
-    name: ClassVar[str] = "class_hierarchy"
-    version: ClassVar[int] = 2
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
+    name, version, needs = "class_hierarchy", 2, Needs.FORWARD
+    reading = (
         "Blocks on the diagonal are groups of classes that are taken for each other. Groups that "
         "are apart where classes are not yet: the layer, or the step, knows the kind alone."
     )

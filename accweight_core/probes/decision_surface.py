@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -44,10 +44,8 @@ MOST_SAMPLES = 1000
 class DecisionSurface(Probe):
     """The plane as each unit of a network of two inputs sees it, and the decision boundary."""
 
-    name: ClassVar[str] = "decision_surface"
-    version: ClassVar[int] = 2
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
+    name, version, needs = "decision_surface", 2, Needs.FORWARD
+    reading = (
         "A unit is above 0 where it is orange, below where blue, each by its own largest value. "
         "The last picture is the class predicted, bright where the network is sure. A link is a "
         "weight: orange above 0, blue below, as wide as it is large, on one scale for all steps."

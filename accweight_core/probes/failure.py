@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -47,10 +46,8 @@ LEAST_CREDIT = 0.05
 class Failure(Probe):
     """Where values break down first, not finite or exploding, and which units feed that."""
 
-    name: ClassVar[str] = "failure"
-    version: ClassVar[int] = 2
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
+    name, version, needs = "failure", 2, Needs.FORWARD
+    reading = (
         "Cells are the largest value of a unit, as a power of ten; grey is not finite. The failure "
         "began between the step named and the one before it."
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -44,10 +44,8 @@ BLANK = 255
 class FewShot(Probe):
     """Classes of a few pictures by their nearest neighbours at every layer, and those confused."""
 
-    name: ClassVar[str] = "few_shot"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
+    name, version, needs = "few_shot", 1, Needs.FORWARD
+    reading = (
         "Accuracy of the nearest neighbours among so few samples is coarse: one sample more "
         "or less is a step. Pairs: left what was shown, right the nearest one, of another class."
     )

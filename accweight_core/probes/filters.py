@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -52,10 +52,8 @@ ORDER = {Kind.CONV: 0, Kind.CONV_TRANSPOSE: 0, Kind.LINEAR: 1}
 class Filters(Probe):
     """Filters of a layer as pictures, on one scale through time."""
 
-    name: ClassVar[str] = "filters"
-    version: ClassVar[int] = 2
-    needs: ClassVar[Needs] = Needs.WEIGHTS
-    reading: ClassVar[str] = (
+    name, version, needs = "filters", 2, Needs.WEIGHTS
+    reading = (
         "A filter that looks like noise has learned little; similarity says since when it was "
         "what it became."
     )

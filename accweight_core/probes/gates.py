@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -31,10 +31,8 @@ ALWAYS = 0.99
 class Gates(Probe):
     """How often each gate of LSTM and GRU layers is closed, and how often open."""
 
-    name: ClassVar[str] = "gates"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
+    name, version, needs = "gates", 1, Needs.FORWARD
+    reading = (
         "A point is a gate of one unit: bottom right it is always open, top left always closed, at "
         "bottom left it never saturates. An open forget gate keeps its cell; an open update gate "
         "of a GRU keeps its state. That a gate is open does not say that its unit is of use."

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -40,10 +40,8 @@ from accweight_core.text import some
 class HiddenResponse(Probe):
     """What each hidden unit answers to: its expected response, units and inputs in groups."""
 
-    name: ClassVar[str] = "hidden_response"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
+    name, version, needs = "hidden_response", 1, Needs.FORWARD
+    reading = (
         "Bright: the state rises when this input comes, dark: it falls. A mean over all contexts: "
         "a unit that answers to an input in one context alone has a pale cell."
     )

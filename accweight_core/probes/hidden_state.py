@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -29,10 +28,8 @@ from accweight_core.text import some
 class HiddenState(Probe):
     """The pattern of hidden units in a span of a sequence, and the same pattern elsewhere."""
 
-    name: ClassVar[str] = "hidden_state"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
+    name, version, needs = "hidden_state", 1, Needs.FORWARD
+    reading = (
         "States of the chosen sequence, units down and times across. That spans share a pattern is "
         "a guess at what it stands for; agreement has to be held against that of all spans."
     )

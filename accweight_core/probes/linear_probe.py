@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -30,10 +30,8 @@ ERRORS = 2.0
 class LinearProbe(Probe):
     """How well a linear classifier tells classes apart at every layer, on samples held out."""
 
-    name: ClassVar[str] = "linear_probe"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
+    name, version, needs = "linear_probe", 1, Needs.FORWARD
+    reading = (
         "Held-out accuracy says what a layer has made easy to read, not what the network uses. "
         "If it falls while that of the fitted samples does not, the layer learns its samples."
     )

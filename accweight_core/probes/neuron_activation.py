@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -43,10 +43,8 @@ WRONG = "wrong"
 class NeuronActivation(Probe):
     """What units make of subsets of the samples: classes, the wrong ones, rules of your own."""
 
-    name: ClassVar[str] = "neuron_activation"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
+    name, version, needs = "neuron_activation", 1, Needs.FORWARD
+    reading = (
         "A bright cell is a unit that answers to a subset more than to all samples. That the "
         "network uses it for that is shown by ablation alone."
     )

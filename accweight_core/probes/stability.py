@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -34,10 +34,8 @@ LEAST_WEIGHTS = 4
 class Stability(Probe):
     """Since when each layer is stable, and which of its filters are degenerate or duplicates."""
 
-    name: ClassVar[str] = "stability"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.WEIGHTS
-    reading: ClassVar[str] = (
+    name, version, needs = "stability", 1, Needs.WEIGHTS
+    reading = (
         "A layer is stable once its speed stays below a tenth of its largest. A falling learning "
         "rate brings every layer to rest: that it rests does not say that it has learned."
     )

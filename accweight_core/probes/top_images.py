@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -48,10 +47,8 @@ SAME = 0.8
 class TopImages(Probe):
     """The samples that excite each unit of a layer most, and the part of each that drives it."""
 
-    name: ClassVar[str] = "top_images"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.FORWARD | Needs.INPUT_GRADIENT
-    reading: ClassVar[str] = (
+    name, version, needs = "top_images", 1, Needs.FORWARD | Needs.INPUT_GRADIENT
+    reading = (
         "Dark is what the unit does not depend on; orange raises it. The samples at the top are "
         "its extremes, not what it usually sees, and none of them need be what it was trained for."
     )

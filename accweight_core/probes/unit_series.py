@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -35,10 +35,8 @@ ROBUST = 1.4826
 class UnitSeries(Probe):
     """Curves of thousands of filters over the steps, thinned without losing outliers."""
 
-    name: ClassVar[str] = "unit_series"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.WEIGHTS
-    reading: ClassVar[str] = (
+    name, version, needs = "unit_series", 1, Needs.WEIGHTS
+    reading = (
         "First come the curves that leave all others, then ones that stand for the rest. The band "
         "from low to high has nine of ten curves: what is drawn above it is rare, not typical."
     )

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -46,10 +45,8 @@ Goal = tuple[str, int]
 class Rewind(Probe):
     """What is lost when one layer, with its norm, is put back to a step or a random draw."""
 
-    name: ClassVar[str] = "rewind"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.FORWARD
-    told_at: ClassVar[Literal["first", "last"]] = "first"  # at the last one nothing is put back
+    name, version, needs = "rewind", 1, Needs.FORWARD
+    told_at = "first"  # at the last one nothing is put back
 
     loss: Loss = option("auto", "loss: by default cross_entropy for classes, mse for numbers")
     draws: int = option(1, "random draws per layer")

@@ -18,10 +18,10 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.binding.described import Described
 from accweight_core.probes.context import Context
-from accweight_core.probes.evaluate import Form, Loss, scoring_of
 from accweight_core.probes.known import in_rows
 from accweight_core.probes.network import OUTPUT, filled_up, samples_at_once
 from accweight_core.probes.probe import Array, Batch, Needs, Probe, Schema, Step, array, option
+from accweight_core.probes.scoring import Form, Loss, scoring_of
 from accweight_core.probes.unit_weights import UnitWeights
 from accweight_core.probes.units import UnitAxes, unit_counts
 from accweight_core.probes.varied import Explained

@@ -19,7 +19,6 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.evaluate import Form, Loss, check_targets, scoring_of
 from accweight_core.probes.network import OUTPUT, BoundNetwork
 from accweight_core.probes.probe import Array, Field, Needs, Probe, Results, Schema, option
 from accweight_core.probes.rewinding.measuring import SCORES, Measuring, Scores
@@ -27,6 +26,7 @@ from accweight_core.probes.rewinding.parts import LayerPart, parts_of
 from accweight_core.probes.rewinding.said import summary_of
 from accweight_core.probes.rewinding.states import States
 from accweight_core.probes.rewinding.statistics import Found, norm_nodes, recomputed
+from accweight_core.probes.scoring import Form, Loss, check_targets, scoring_of
 
 TRIED = 8
 """Samples on which batch norms are looked for."""

@@ -14,7 +14,8 @@ from torch import nn
 
 import accweight_core as aw
 from accweight_core.errors import ArgumentValueError
-from accweight_core.probes.attribution import Attribution, pictures_of
+from accweight_core.probes.attribution import Attribution
+from accweight_core.probes.pixels import pictures_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -13,12 +13,8 @@ from torch import nn
 
 import accweight_core as aw
 from accweight_core.errors import ArgumentValueError
-from accweight_core.probes.feature_visualization import (
-    FeatureVisualization,
-    onsets,
-    shown,
-    smoothed,
-)
+from accweight_core.probes.feature_visualization import FeatureVisualization, onsets, smoothed
+from accweight_core.probes.pixels import shown
 
 STEPS = (0, 10, 20, 100, 200)
 THERE = {"0": 20, "1": 100, "2": 200}

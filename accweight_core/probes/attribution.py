@@ -28,9 +28,9 @@ from accweight_core.probes.likeness import likeness_to_last
 from accweight_core.probes.network import OUTPUT
 from accweight_core.probes.pixels import (
     PICTURE,
-    as_picture,
     picture_lengths,
     pictured,
+    pictures_of,
     scale_field,
 )
 from accweight_core.probes.probe import (
@@ -241,17 +241,3 @@ _RATED: Mapping[str, Callable[[Attribution, Array, Array, Gradient], Array]] = {
     "smoothgrad": Attribution._noisy,
     "integrated": Attribution._integrated,
 }
-
-
-def pictures_of(parts: Array) -> Array:
-    """Return ratings as (samples, height, width); those of channels are added.
-
-    Args:
-        parts: (samples, channels, height, width), (samples, height, width) or (samples, numbers).
-    """
-    if parts.ndim == 4:
-        summed: Array = parts.sum(axis=1)
-        return summed
-    if parts.ndim == 3:
-        return parts
-    return as_picture(parts.reshape(len(parts), -1).astype(np.float32))

@@ -20,6 +20,7 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError, MissingLibraryError
 from accweight_core.probes.context import Context
 from accweight_core.probes.features import Features, attributes_of, fitted_components, need_sklearn
+from accweight_core.probes.likeness import neighbours_of
 from accweight_core.probes.probe import (
     Array,
     Needs,
@@ -240,13 +241,3 @@ def purity(points: Array, labels: Array, count: int) -> float:
         return float("nan")
     nearest = neighbours_of(points, count)
     return float((labels[nearest] == labels[:, None]).mean())
-
-
-def neighbours_of(points: Array, count: int, metric: str = "euclidean") -> Array:
-    """Return (points, count): the nearest other points of each, nearest first."""
-    from sklearn.neighbors import NearestNeighbors
-
-    count = min(count, len(points) - 1)
-    search: Any = NearestNeighbors(n_neighbors=count, algorithm="brute", metric=metric).fit(points)
-    found: Array = search.kneighbors(return_distance=False)
-    return found

@@ -25,7 +25,6 @@ import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
-from accweight_core.probes.attribution import pictures_of
 from accweight_core.probes.context import Context
 from accweight_core.probes.features import Features, labels_of
 from accweight_core.probes.known import mean_of_known
@@ -38,6 +37,7 @@ from accweight_core.probes.pixels import (
     bounds,
     picture_lengths,
     scale_field,
+    shown,
 )
 from accweight_core.probes.probe import (
     Array,
@@ -282,13 +282,6 @@ def onsets(similar: Array, steps: Sequence[int]) -> Array:
     found: Array = np.asarray(steps, np.float64)[stays.argmax(axis=0)]
     found[~stays[-1]] = np.nan
     return found
-
-
-def shown(inputs: Array) -> Array:
-    """Return inputs as (pictures, height, width, channels), with three channels or one."""
-    if inputs.ndim == 4 and inputs.shape[1] == 3:
-        return inputs.transpose(0, 2, 3, 1)
-    return pictures_of(inputs)[..., None]
 
 
 def smoothed(x: Array) -> Array:

@@ -18,8 +18,8 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.embedding import neighbours_of
 from accweight_core.probes.features import class_names, confusion, features_by_class, inputs_of
+from accweight_core.probes.likeness import neighbours_of
 from accweight_core.probes.pixels import PICTURE, picture_lengths
 from accweight_core.probes.probe import (
     Array,

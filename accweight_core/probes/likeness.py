@@ -1,8 +1,9 @@
-"""How alike things are, by the angles between their values: filters, pictures, samples."""
+"""How alike things are, filters, pictures or samples: cosines, and nearest neighbours."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,3 +30,13 @@ def likeness_to_last(found: Sequence[Array] | Array) -> Array:
     """
     last = directions(found[-1])
     return np.stack([(directions(values) * last).sum(axis=1) for values in found])
+
+
+def neighbours_of(points: Array, count: int, metric: str = "euclidean") -> Array:
+    """Return (points, count): the nearest other points of each, nearest first."""
+    from sklearn.neighbors import NearestNeighbors
+
+    count = min(count, len(points) - 1)
+    search: Any = NearestNeighbors(n_neighbors=count, algorithm="brute", metric=metric).fit(points)
+    found: Array = search.kneighbors(return_distance=False)
+    return found

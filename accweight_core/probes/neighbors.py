@@ -12,8 +12,8 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.embedding import neighbours_of
 from accweight_core.probes.features import Features, attributes_of, inputs_of, need_sklearn
+from accweight_core.probes.likeness import neighbours_of
 from accweight_core.probes.probe import Array, Needs, Probe, Schema, array, option
 
 

@@ -49,7 +49,7 @@ def scale_field() -> Field:
 def pictured(
     results: Results,
     name: str,
-    shown: Callable[[Array], Array] = lambda values: values,
+    drawn: Callable[[Array], Array] = lambda values: values,
     *,
     each_step: bool = False,
 ) -> dict[str, Array]:
@@ -58,14 +58,14 @@ def pictured(
     Args:
         results: What a probe has stored.
         name: The array.
-        shown: Makes pictures of its values.
+        drawn: Makes pictures of its values.
         each_step: Whether every step has a scale of its own, and not all the same.
     """
     largest = largest_of(results, name)
     if not each_step:
         largest = np.full_like(largest, largest.max(initial=0.0))
     images = [
-        as_pixels(shown(results.at(name, index)), float(scale))
+        as_pixels(drawn(results.at(name, index)), float(scale))
         for index, scale in enumerate(largest)
     ]
     return {"images": np.stack(images), "scale": bounds(largest)}
@@ -93,3 +93,24 @@ def as_picture(flat: Array) -> Array:
     padding = [(0, 0)] * (flat.ndim - 1) + [(0, missing)]
     whole = np.pad(flat, padding, constant_values=np.nan)
     return whole.reshape(*flat.shape[:-1], height, width)
+
+
+def pictures_of(parts: Array) -> Array:
+    """Return ratings as (samples, height, width); those of channels are added.
+
+    Args:
+        parts: (samples, channels, height, width), (samples, height, width) or (samples, numbers).
+    """
+    if parts.ndim == 4:
+        summed: Array = parts.sum(axis=1)
+        return summed
+    if parts.ndim == 3:
+        return parts
+    return as_picture(parts.reshape(len(parts), -1).astype(np.float32))
+
+
+def shown(inputs: Array) -> Array:
+    """Return inputs as (pictures, height, width, channels), with three channels or one."""
+    if inputs.ndim == 4 and inputs.shape[1] == 3:
+        return inputs.transpose(0, 2, 3, 1)
+    return pictures_of(inputs)[..., None]

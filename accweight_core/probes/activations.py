@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.collecting import Sums, Values
 from accweight_core.probes.context import Context
 from accweight_core.probes.known import in_rows
 from accweight_core.probes.pixels import (
@@ -30,7 +33,6 @@ from accweight_core.probes.probe import (
     Probe,
     Results,
     Schema,
-    Step,
     array,
     final,
     option,
@@ -60,6 +62,11 @@ class Activations(Probe):
         self._node = self.node or next(iter(self._axes), context.layers[0])
         self._map_axes = context.checked_axes(self._node, "choose another one with node=")
         self._rows = self._chosen(context)
+        self._sums = {
+            layer: context.collect(Sums(partial(_counted, layer, axes)))
+            for layer, axes in self._axes.items()
+        }
+        self._kept = context.collect(Values(self._of_chosen))
         return self._schema(self._maps(context.tried(self._node)[self._node]).shape[1:])
 
     def _chosen(self, context: Context) -> Array:
@@ -99,18 +106,9 @@ class Activations(Probe):
             attributes=attributes,
         )  # fmt: skip
 
-    def begin(self, step: Step) -> None:
-        """Start the sums of a step."""
-        self._sums = {layer: _Sums(axes) for layer, axes in self._axes.items()}
-        self._kept: list[Array] = []
-
-    def measure(self, batch: Batch) -> None:
-        """Add a batch to the sums, and keep the maps of chosen samples."""
-        for layer, sums in self._sums.items():
-            sums.add(batch.outputs[layer])
-        chosen = np.isin(batch.rows, self._rows)
-        if chosen.any():
-            self._kept.append(self._maps(batch.outputs[self._node][chosen]))
+    def _of_chosen(self, batch: Batch) -> Array:
+        """Return the values of the node for the chosen samples of a batch."""
+        return batch.outputs[self._node][np.isin(batch.rows, self._rows)]
 
     def _maps(self, values: Array) -> Array:
         """Return (samples, units, height, width) of a node."""
@@ -125,14 +123,21 @@ class Activations(Probe):
     def end(self) -> Mapping[str, Array]:
         """Return the arrays of the step."""
         sums = [*self._sums.values()]
-        shares = [one.positive / max(one.samples, 1) for one in sums]
-        maps = np.concatenate(self._kept)
+        counts = [max(one["values"], 1) for one in sums]
+        means = [one["sum"] / count for one, count in zip(sums, counts, strict=True)]
+        variances = [
+            one["squares"] / count - mean**2
+            for one, count, mean in zip(sums, counts, means, strict=True)
+        ]
+        maps = self._maps(self._kept.whole())
         return {
-            "sparsity": np.array([one.sparsity for one in sums]),
-            "dead": np.array([one.dead for one in sums]),
-            "mean": np.array([one.mean for one in sums]),
-            "std": np.array([one.std for one in sums]),
-            "values": in_rows(shares, self._width, np.float32),
+            "sparsity": 1 - np.array([one["above"] for one in sums]) / np.array(counts),
+            "dead": np.array([np.count_nonzero(one["positive"] == 0) for one in sums]),
+            "mean": np.array(means),
+            "std": np.sqrt(np.maximum(variances, 0.0)),
+            "values": in_rows(
+                (one["positive"] / max(one["samples"], 1) for one in sums), self._width, np.float32
+            ),
             "maps": maps.reshape(-1, *maps.shape[2:], 1),
         }
 
@@ -149,45 +154,18 @@ class Activations(Probe):
         return [f"units above 0 for no sample: {', '.join(named[:6])}"] if named else []
 
 
-class _Sums:
-    """Sums over the values of one layer."""
-
-    def __init__(self, axes: UnitAxes) -> None:
-        self._axes = axes
-        self.positive = np.zeros(axes.count, np.int64)
-        self.samples = 0
-        self._above, self._count, self._sum, self._square = 0, 0, 0.0, 0.0
-
-    def add(self, values: Array) -> None:
-        """Add the values of some samples."""
-        whole = self._axes.of(values)
-        if whole.dtype.itemsize < 4:
-            whole = whole.astype(np.float32)
-        above = (whole > 0).view(np.uint8).sum(axis=2, dtype=np.uint32)
-        self.samples += len(whole)
-        self.positive += np.count_nonzero(above, axis=0)
-        self._above += int(above.sum())
-        self._count += whole.size
-        rows = whole.reshape(len(whole), -1)  # in its own type per sample: half the time
-        self._sum += float(rows.sum(axis=1).sum(dtype=np.float64))
-        self._square += float(np.einsum("ij,ij->i", rows, rows).sum(dtype=np.float64))
-
-    @property
-    def sparsity(self) -> float:
-        """Share of values not above 0."""
-        return 1 - self._above / max(self._count, 1)
-
-    @property
-    def dead(self) -> int:
-        """Number of units above 0 for no sample."""
-        return int(np.count_nonzero(self.positive == 0))
-
-    @property
-    def mean(self) -> float:
-        """Mean of all values."""
-        return self._sum / max(self._count, 1)
-
-    @property
-    def std(self) -> float:
-        """Standard deviation of all values."""
-        return float(np.sqrt(max(self._square / max(self._count, 1) - self.mean**2, 0.0)))
+def _counted(layer: str, axes: UnitAxes, batch: Batch) -> dict[str, Any]:
+    """Return what a batch adds to the sums over the values of one layer."""
+    whole = axes.of(batch.outputs[layer])
+    if whole.dtype.itemsize < 4:
+        whole = whole.astype(np.float32)
+    above = (whole > 0).view(np.uint8).sum(axis=2, dtype=np.uint32)
+    rows = whole.reshape(len(whole), -1)  # in its own type per sample: half the time
+    return {
+        "samples": len(whole),
+        "values": whole.size,
+        "positive": np.count_nonzero(above, axis=0),
+        "above": int(above.sum()),
+        "sum": float(rows.sum(axis=1).sum(dtype=np.float64)),
+        "squares": float(np.einsum("ij,ij->i", rows, rows).sum(dtype=np.float64)),
+    }

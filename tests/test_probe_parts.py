@@ -13,6 +13,7 @@ import torch
 from probe_networks import Plain, stack, steps_of, write_states
 
 import accweight_core as aw
+from accweight_core.cli.probes import list_page
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.collecting import Largest, Top
 from accweight_core.probes.options import as_probes
@@ -117,6 +118,13 @@ def test_an_option_outside_of_its_limits_is_told_before_anything_is_done(share: 
 def test_limits_are_said_in_words() -> None:
     assert str(Limits(least=2, most=512)) == "at least 2 and at most 512"
     assert str(Limits(above=1)) == "above 1"
+
+
+def test_the_list_of_probes_says_the_limits_of_options() -> None:
+    lines = [line for line in list_page() if isinstance(line, str)]
+
+    assert any(line.startswith("failure:times=100.0  (number, above 1) ") for line in lines)
+    assert any(line.startswith("evaluate:output=output  (text) ") for line in lines)
 
 
 # ---------------------------------------------------------------- networks

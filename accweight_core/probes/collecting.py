@@ -68,10 +68,11 @@ class Top:
 
     def add(self, batch: Batch) -> None:
         """Put the samples of a batch among those before."""
-        both = {name: np.concatenate([self._kept[name], found] if self._kept else [found])
-                for name, found in self._taken(batch).items()}  # fmt: skip
-        order = np.argsort(-both[self._by], axis=0, kind="stable")[: self._count]
-        self._kept = {name: np.take_along_axis(all_, order, 0) for name, all_ in both.items()}
+        found = self._taken(batch)
+        if self._kept:
+            found = {name: np.concatenate([self._kept[name], own]) for name, own in found.items()}
+        order = np.argsort(-found[self._by], axis=0, kind="stable")[: self._count]
+        self._kept = {name: np.take_along_axis(own, order, 0) for name, own in found.items()}
 
     def __getitem__(self, name: str) -> Array:
         """Return (units, samples), the largest first."""

@@ -80,7 +80,9 @@ def test_units_without_positions_are_one_picture(tmp_path: Path, states: Any) ->
 
 
 def test_samples_that_are_not_there_are_told(tmp_path: Path, states: Any) -> None:
-    with pytest.raises(ArgumentValueError, match="rows go from 3 to 99; there are 40 samples"):
+    with pytest.raises(
+        ArgumentValueError, match="there is no sample 99; data has 40, counted from 0"
+    ):
         probed(tmp_path, states, "activations:rows=3+99")
 
 

@@ -15,7 +15,8 @@ from torch import nn
 import accweight_core as aw
 from accweight_core.analysis.probe_pictures import are_strips, as_seen, pictures_at
 from accweight_core.errors import ArgumentValueError
-from accweight_core.probes.attribution import Attribution, pictures_of
+from accweight_core.probes.attribution import Attribution
+from accweight_core.probes.pixels import pictures_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -268,7 +269,7 @@ def test_networks_of_a_fixed_number_of_samples_are_explained_alike(run: Path) ->
     ("options", "message"),
     [
         ("unit=3", "there is no output 3; the network has 3"),
-        ("points=0", "points and samples are at least 1"),
+        ("points=0", "points is 0; expected at least 1"),
         ("method=integrated,token=3", "token= is for inputs that are whole numbers"),
     ],
 )

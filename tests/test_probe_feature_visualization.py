@@ -13,12 +13,8 @@ from torch import nn
 
 import accweight_core as aw
 from accweight_core.errors import ArgumentValueError
-from accweight_core.probes.feature_visualization import (
-    FeatureVisualization,
-    onsets,
-    shown,
-    smoothed,
-)
+from accweight_core.probes.feature_visualization import FeatureVisualization, onsets, smoothed
+from accweight_core.probes.pixels import shown
 
 STEPS = (0, 10, 20, 100, 200)
 THERE = {"0": 20, "1": 100, "2": 200}
@@ -146,8 +142,8 @@ def test_decay_and_blur_make_optima_smaller_and_smoother(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("units=0", "units and iterations are at least 1"),
-        ("decay=1.0", "decay is from 0 to below 1"),
+        ("units=0", "units is 0; expected at least 1"),
+        ("decay=1.0", "decay is 1; expected at least 0 and below 1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(tmp_path: Path, options: str, message: str) -> None:

@@ -76,7 +76,11 @@ def test_the_response_is_the_mean_change_of_the_state(tmp_path: Path) -> None:
 
 
 def test_samples_without_times_are_told(tmp_path: Path) -> None:
-    module = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 2))
+    plain = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 2))
+    shorter = nn.Sequential(nn.Conv1d(3, 4, 2), nn.Flatten(), nn.Linear(16, 2))
 
-    with pytest.raises(ArgumentValueError, match="0 has 1 times, and a sample has shape"):
-        probed(tmp_path, module, steps_of(module, 2), np.zeros((9, 4), "f4"), "hidden_response")
+    with pytest.raises(ArgumentValueError, match=r"node 0 has places of shape \(\), and not one"):
+        probed(tmp_path, plain, steps_of(plain, 2), np.zeros((9, 4), "f4"), "hidden_response")
+    x = np.zeros((9, 3, 5), np.float32)
+    with pytest.raises(ArgumentValueError, match="0 has 4 times, and a sample has shape"):
+        probed(tmp_path, shorter, steps_of(shorter, 2), x, "hidden_response")

@@ -68,3 +68,15 @@ def test_what_is_no_rule_is_told(tmp_path: Path) -> None:
         probed(tmp_path, stack(4, 2), states, x, "neuron_activation")
     with pytest.raises(ArgumentValueError, match="samples have 4 numbers, counted from 0"):
         probed(tmp_path, stack(4, 2), states, x, "neuron_activation:rule=x4>1")
+
+
+def test_samples_without_classes_are_compared_by_rules_alone(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).uniform(0, 1, (60, 4)).astype(np.float32)
+    states = steps_of(stack(4, 6, 2), 2)
+
+    found = probed(tmp_path, stack(4, 6, 2), states, x, "neuron_activation:rule=x1>0.5,units=2")
+
+    assert found.labels("subset") == ("x1>0.5",)
+    assert np.isfinite(found.array("means")).all()
+    assert np.isnan(found.array("explained")).all()
+    assert found.array("answers").shape == (2, 2, 1)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import accweight_core as aw
 from accweight_core.errors import ArgumentValueError
-from accweight_core.probes.evaluate import scoring_of
+from accweight_core.probes.scoring import scoring_of
 from accweight_core.samples.opening import open_samples
 
 Found = dict[str, Any]

@@ -32,9 +32,9 @@ def list_page() -> Page:
     page: list[str | Table] = [Table.of_rows(("probe", "needs", "what it does"), rows), ""]
     for name, kind in found.items():
         for option in options_of(kind):
+            takes = ", ".join(filter(None, (option.takes, str(option.limits))))
             page.append(
-                f"{name}:{option.name}={_shown(option.default)}  ({option.takes}) "
-                f"{plain(option.text)}"
+                f"{name}:{option.name}={_shown(option.default)}  ({takes}) {plain(option.text)}"
             )
     return page
 

@@ -8,39 +8,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.collecting import Sums, Values
 from accweight_core.probes.context import Context
-from accweight_core.probes.pixels import as_picture, as_pixels, bounds, largest_of, scale_field
+from accweight_core.probes.known import in_rows
+from accweight_core.probes.pixels import (
+    PICTURE,
+    as_picture,
+    picture_lengths,
+    pictured,
+    scale_field,
+)
 from accweight_core.probes.probe import (
     Array,
     Batch,
-    Field,
+    Lengths,
     Needs,
     Probe,
     Results,
     Schema,
-    Step,
+    array,
+    final,
     option,
 )
-from accweight_core.probes.units import UnitAxes
-
-MOST_UNITS = 4096
-"""Units per layer of which the share of positive samples is stored."""
+from accweight_core.probes.units import UnitAxes, unit_counts
 
 
 @dataclass
 class Activations(Probe):
     """Maps of a node for chosen inputs; dead units and sparsity of every layer."""
 
-    name: ClassVar[str] = "activations"
-    version: ClassVar[int] = 2
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
+    name, version, needs = "activations", 2, Needs.FORWARD
+    reading = (
         "A unit that is above 0 for no sample is dead behind a ReLU; one that is always above "
         "0 tells no samples apart."
     )
@@ -53,70 +58,57 @@ class Activations(Probe):
 
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the shapes of the nodes for a few samples."""
-        nodes = self.layers or context.layers_of_samples
-        self._axes = {node: context.checked_axes(node, "leave it out") for node in nodes}
-        self._node = self.node or next(iter(nodes), context.layers[0])
+        self._axes = context.axes_of(self.layers, "leave it out")
+        self._node = self.node or next(iter(self._axes), context.layers[0])
         self._map_axes = context.checked_axes(self._node, "choose another one with node=")
         self._rows = self._chosen(context)
+        self._sums = {
+            layer: context.collect(Sums(partial(_counted, layer, axes)))
+            for layer, axes in self._axes.items()
+        }
+        self._kept = context.collect(Values(self._of_chosen))
         return self._schema(self._maps(context.tried(self._node)[self._node]).shape[1:])
 
     def _chosen(self, context: Context) -> Array:
         """Return the samples that maps are kept of."""
-        if not self.rows:
-            return context.chosen_rows(self.samples)
         try:
-            rows = sorted({int(row) for row in self.rows})
+            rows = [int(row) for row in self.rows]
         except ValueError:
             raise ArgumentValueError(
                 f"rows are numbers of samples joined by +, got {'+'.join(self.rows)}"
             ) from None
-        if rows[0] < 0 or rows[-1] >= len(context.data):
-            raise ArgumentValueError(
-                f"rows go from {rows[0]} to {rows[-1]}; there are {len(context.data)} samples, "
-                "counted from 0"
-            )
-        return np.array(rows, np.int64)
+        return context.checked_rows(rows) if rows else context.chosen_rows(self.samples)
 
     def _schema(self, map_shape: tuple[int, ...]) -> Schema:
-        layers = tuple(self._axes)
-        places = len(layers)
-        most = min(max((a.count for a in self._axes.values()), default=1), MOST_UNITS)
         units, height, width = map_shape
-        pictures = len(self._rows) * units
-        shape = (0, pictures, height, width, 1)
-        axes = ("step", "picture", "height", "width", "channel")
-        names = tuple(f"{row}/{u}" for row in self._rows for u in range(units))
-        fields = (
-            Field("sparsity", ("step", "layer"), (0, places), "share of values not above 0"),
-            Field("dead", ("step", "layer"), (0, places),
-                  "units above 0 for no sample: dead behind a ReLU"),
-            Field("mean", ("step", "layer"), (0, places), "mean of all values"),
-            Field("std", ("step", "layer"), (0, places), "standard deviation of all values"),
-            Field("values", ("step", "layer", "unit"), (0, places, most),
-                  "share of samples for which a unit is above 0 anywhere", "float32"),
-            Field("maps", axes, shape, "maps of the node, by sample/unit", "float32"),
-            Field("images", axes, shape, "pictures of the maps: 128 is 0", "uint8", final=True),
-            scale_field(),
-        )  # fmt: skip
+        rows = self._rows.tolist()
+        self._width = max(unit_counts(self._axes).values(), default=1)
+        lengths: Lengths = {
+            "layer": [*self._axes], "picture": [f"{row}/{u}" for row in rows for u in range(units)],
+            "unit": self._width, **picture_lengths((height, width, 1)),
+        }  # fmt: skip
         attributes = {
             "node": self._node,
-            "rows": [int(row) for row in self._rows],
+            "rows": rows,
             "units": {layer: axes.count for layer, axes in self._axes.items()},
         }
-        return Schema(fields, {"layer": layers, "picture": names}, attributes)
+        return Schema.of(
+            lengths,
+            array("sparsity", "step layer", "share of values not above 0"),
+            array("dead", "step layer", "units above 0 for no sample: dead behind a ReLU"),
+            array("mean", "step layer", "mean of all values"),
+            array("std", "step layer", "standard deviation of all values"),
+            array("values", "step layer unit",
+                  "share of samples for which a unit is above 0 anywhere", "float32"),
+            array("maps", f"step picture {PICTURE}", "maps of the node, by sample/unit", "float32"),
+            final("images", f"step picture {PICTURE}", "pictures of the maps: 128 is 0", "uint8"),
+            scale_field(),
+            attributes=attributes,
+        )  # fmt: skip
 
-    def begin(self, step: Step) -> None:
-        """Start the sums of a step."""
-        self._sums = {layer: _Sums(axes) for layer, axes in self._axes.items()}
-        self._kept: list[Array] = []
-
-    def measure(self, batch: Batch) -> None:
-        """Add a batch to the sums, and keep the maps of chosen samples."""
-        for layer, sums in self._sums.items():
-            sums.add(batch.outputs[layer])
-        chosen = np.isin(batch.rows, self._rows)
-        if chosen.any():
-            self._kept.append(self._maps(batch.outputs[self._node][chosen]))
+    def _of_chosen(self, batch: Batch) -> Array:
+        """Return the values of the node for the chosen samples of a batch."""
+        return batch.outputs[self._node][np.isin(batch.rows, self._rows)]
 
     def _maps(self, values: Array) -> Array:
         """Return (samples, units, height, width) of a node."""
@@ -130,27 +122,28 @@ class Activations(Probe):
 
     def end(self) -> Mapping[str, Array]:
         """Return the arrays of the step."""
-        most = min(max((a.count for a in self._axes.values()), default=1), MOST_UNITS)
-        values = np.full((len(self._sums), most), np.nan, np.float32)
-        for row, sums in zip(values, self._sums.values(), strict=True):
-            share = sums.positive[:most] / max(sums.samples, 1)
-            row[: len(share)] = share
-        maps = np.concatenate(self._kept)
-        numbers: dict[str, Any] = {
-            name: np.array([getattr(sums, name) for sums in self._sums.values()], np.float64)
-            for name in ("sparsity", "dead", "mean", "std")
+        sums = [*self._sums.values()]
+        counts = [max(one["values"], 1) for one in sums]
+        means = [one["sum"] / count for one, count in zip(sums, counts, strict=True)]
+        variances = [
+            one["squares"] / count - mean**2
+            for one, count, mean in zip(sums, counts, means, strict=True)
+        ]
+        maps = self._maps(self._kept.whole())
+        return {
+            "sparsity": 1 - np.array([one["above"] for one in sums]) / np.array(counts),
+            "dead": np.array([np.count_nonzero(one["positive"] == 0) for one in sums]),
+            "mean": np.array(means),
+            "std": np.sqrt(np.maximum(variances, 0.0)),
+            "values": in_rows(
+                (one["positive"] / max(one["samples"], 1) for one in sums), self._width, np.float32
+            ),
+            "maps": maps.reshape(-1, *maps.shape[2:], 1),
         }
-        pictures = maps.reshape(-1, *maps.shape[2:], 1)
-        return {**numbers, "values": values, "maps": pictures}
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Return the maps as pictures on one scale for all steps."""
-        largest = np.full(len(results.steps), largest_of(results, "maps").max(initial=0.0))
-        images = [
-            as_pixels(results.at("maps", index), float(scale))
-            for index, scale in enumerate(largest)
-        ]
-        return {"images": np.stack(images), "scale": bounds(largest)}
+        return pictured(results, "maps")
 
     @classmethod
     def summary(cls, result: ProbeResult) -> Sequence[str]:
@@ -161,45 +154,18 @@ class Activations(Probe):
         return [f"units above 0 for no sample: {', '.join(named[:6])}"] if named else []
 
 
-class _Sums:
-    """Sums over the values of one layer."""
-
-    def __init__(self, axes: UnitAxes) -> None:
-        self._axes = axes
-        self.positive = np.zeros(axes.count, np.int64)
-        self.samples = 0
-        self._above, self._count, self._sum, self._square = 0, 0, 0.0, 0.0
-
-    def add(self, values: Array) -> None:
-        """Add the values of some samples."""
-        whole = self._axes.of(values)
-        if whole.dtype.itemsize < 4:
-            whole = whole.astype(np.float32)
-        above = (whole > 0).view(np.uint8).sum(axis=2, dtype=np.uint32)
-        self.samples += len(whole)
-        self.positive += np.count_nonzero(above, axis=0)
-        self._above += int(above.sum())
-        self._count += whole.size
-        rows = whole.reshape(len(whole), -1)  # in its own type per sample: half the time
-        self._sum += float(rows.sum(axis=1).sum(dtype=np.float64))
-        self._square += float(np.einsum("ij,ij->i", rows, rows).sum(dtype=np.float64))
-
-    @property
-    def sparsity(self) -> float:
-        """Share of values not above 0."""
-        return 1 - self._above / max(self._count, 1)
-
-    @property
-    def dead(self) -> int:
-        """Number of units above 0 for no sample."""
-        return int(np.count_nonzero(self.positive == 0))
-
-    @property
-    def mean(self) -> float:
-        """Mean of all values."""
-        return self._sum / max(self._count, 1)
-
-    @property
-    def std(self) -> float:
-        """Standard deviation of all values."""
-        return float(np.sqrt(max(self._square / max(self._count, 1) - self.mean**2, 0.0)))
+def _counted(layer: str, axes: UnitAxes, batch: Batch) -> dict[str, Any]:
+    """Return what a batch adds to the sums over the values of one layer."""
+    whole = axes.of(batch.outputs[layer])
+    if whole.dtype.itemsize < 4:
+        whole = whole.astype(np.float32)
+    above = (whole > 0).view(np.uint8).sum(axis=2, dtype=np.uint32)
+    rows = whole.reshape(len(whole), -1)  # in its own type per sample: half the time
+    return {
+        "samples": len(whole),
+        "values": whole.size,
+        "positive": np.count_nonzero(above, axis=0),
+        "above": int(above.sum()),
+        "sum": float(rows.sum(axis=1).sum(dtype=np.float64)),
+        "squares": float(np.einsum("ij,ij->i", rows, rows).sum(dtype=np.float64)),
+    }

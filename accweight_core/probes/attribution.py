@@ -17,32 +17,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
+from accweight_core.probes.likeness import likeness_to_last
 from accweight_core.probes.network import OUTPUT
 from accweight_core.probes.pixels import (
-    as_picture,
-    as_pixels,
-    bounds,
+    PICTURE,
     in_rows,
-    largest_of,
+    picture_lengths,
+    pictured,
+    pictures_of,
     scale_field,
 )
 from accweight_core.probes.probe import (
     Array,
     Batch,
-    Field,
     Needs,
     Probe,
     Results,
     Schema,
     Step,
+    array,
+    final,
     option,
+    stacked,
 )
 from accweight_core.probes.varied import Explained, Varied, by_unit
 from accweight_core.samples.pictures import fills_square
@@ -60,10 +63,8 @@ MUCH_APART = 0.1
 class Attribution(Probe):
     """Which parts of an input an output depends on, by gradients."""
 
-    name: ClassVar[str] = "attribution"
-    version: ClassVar[int] = 3
-    needs: ClassVar[Needs] = Needs.FORWARD | Needs.INPUT_GRADIENT
-    reading: ClassVar[str] = (
+    name, version, needs = "attribution", 3, Needs.FORWARD | Needs.INPUT_GRADIENT
+    reading = (
         "Parts above 0 speak for the output, parts below 0 against it, as far as a gradient "
         "tells: for small changes of the input."
     )
@@ -71,21 +72,21 @@ class Attribution(Probe):
     method: Literal["gradient", "gradient_x_input", "smoothgrad", "integrated"] = option(
         "gradient", "how parts are rated"
     )
-    samples: int = option(8, "samples, drawn from all classes")
+    samples: int = option(8, "samples, drawn from all classes", least=1)
     unit: int | None = option(
         None, "output that is explained; by default the class of the sample, or the largest output"
     )
     at: int = option(-1, "position that is explained, of outputs per token; by default the last")
     node: str = option("", "node that is varied, for tokens; by default that of their embedding")
-    points: int = option(32, "noisy copies (smoothgrad), or points on the line (integrated)")
+    points: int = option(
+        32, "noisy copies (smoothgrad), or points on the line (integrated)", least=1
+    )
     noise: float = option(0.1, "noise of smoothgrad, in parts of the range of a sample")
     baseline: float = option(0.0, "value of every element of the baseline of integrated")
     token: int | None = option(None, "token whose embedding is the baseline, such as a padding")
 
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the shape of the input and of the output."""
-        if self.points < 1 or self.samples < 1:
-            raise ArgumentValueError("probe 'attribution': points and samples are at least 1")
         self._rows = context.chosen_rows(self.samples)
         self._seed = context.seed
         self._varied = Varied.of(context, self.node)
@@ -105,30 +106,30 @@ class Attribution(Probe):
         return self._schema(self._varied.shape)
 
     def _schema(self, shape: tuple[int, ...]) -> Schema:
-        count = len(self._rows)
-        height, width = self._pictures(np.zeros((1, *shape), np.float32)).shape[1:]
-        axes = ("step", "picture", "height", "width", "channel")
-        fields = [
-            Field("parts", ("step", "picture", *(f"axis{n}" for n in range(len(shape)))),
-                  (0, count, *shape), "rating of every part of a sample", "float32"),
-            Field("score", ("step", "picture"), (0, count), "the output that is explained"),
-            Field("similarity", ("step",), (0,), "mean cosine to the ratings of the last step",
-                  final=True),
-            Field("images", axes, (0, count, height, width, 1),
-                  "the ratings as pictures: 128 is 0", "uint8", final=True),
-            scale_field(),
-        ]  # fmt: skip
-        if self.method == WITH_BASELINE:
-            words = "largest share of a change of the output that the parts do not add up to"
-            fields.insert(2, Field("incomplete", ("step",), (0,), words))
-        names = tuple(str(row) for row in self._rows)
+        rows = self._rows.tolist()
+        picture = self._pictures(np.zeros((1, *shape), np.float32))[0, ..., None]
+        parts = {f"axis{at}": length for at, length in enumerate(shape)}
+        incomplete = array(
+            "incomplete", "step",
+            "largest share of a change of the output that the parts do not add up to",
+        )  # fmt: skip
         attributes = {
-            "rows": [int(row) for row in self._rows],
+            "rows": rows,
             "method": self.method,
             "node": self._varied.node,
             "at": self._explained.at,
         }
-        return Schema(tuple(fields), {"picture": names}, attributes, self._rows)
+        return Schema.of(
+            {"picture": list(map(str, rows)), **parts, **picture_lengths(picture.shape)},
+            array("parts", f"step picture {' '.join(parts)}", "rating of every part of a sample",
+                  "float32"),
+            array("score", "step picture", "the output that is explained"),
+            *([incomplete] if self.method == WITH_BASELINE else []),
+            final("similarity", "step", "mean cosine to the ratings of the last step"),
+            final("images", f"step picture {PICTURE}", "the ratings as pictures: 128 is 0",
+                  "uint8"),
+            scale_field(), attributes=attributes, rows=self._rows,
+        )  # fmt: skip
 
     def _pictures(self, parts: Array) -> Array:
         """Return ratings as (samples, height, width): those of tokens and features in a row."""
@@ -137,7 +138,7 @@ class Attribution(Probe):
 
     def begin(self, step: Step) -> None:
         """Keep the network of the step."""
-        self._varied.network = step.network
+        self._varied.network = step.bound
         self._parts: list[Array] = []
         self._scores: list[Array] = []
         self._missing = 0.0
@@ -213,20 +214,9 @@ class Attribution(Probe):
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Return the ratings as pictures on one scale, and how they became those of the end."""
-        count = len(results.steps)
-        largest = np.full(count, largest_of(results, "parts").max(initial=0.0))
-        found = [results.at("parts", index) for index in range(count)]
-        images = [
-            as_pixels(self._pictures(parts)[..., None], float(scale))
-            for parts, scale in zip(found, largest, strict=True)
-        ]
-        last = directions(found[-1])
-        similar = [np.nanmean((directions(parts) * last).sum(axis=1)) for parts in found]
-        return {
-            "images": np.stack(images),
-            "scale": bounds(largest),
-            "similarity": np.array(similar),
-        }
+        pictures = pictured(results, "parts", lambda parts: self._pictures(parts)[..., None])
+        alike = likeness_to_last(stacked(results, "parts"))
+        return {**pictures, "similarity": np.array([np.nanmean(own) for own in alike])}
 
     @classmethod
     def summary(cls, result: ProbeResult) -> Sequence[str]:
@@ -258,25 +248,3 @@ _RATED: Mapping[str, Callable[[Attribution, Array, Array, Gradient], Array]] = {
     "smoothgrad": Attribution._noisy,
     "integrated": Attribution._integrated,
 }
-
-
-def pictures_of(parts: Array) -> Array:
-    """Return ratings as (samples, height, width); those of channels are added.
-
-    Args:
-        parts: (samples, channels, height, width), (samples, height, width) or (samples, numbers).
-    """
-    if parts.ndim == 4:
-        summed: Array = parts.sum(axis=1)
-        return summed
-    if parts.ndim == 3:
-        return parts
-    return as_picture(parts.reshape(len(parts), -1).astype(np.float32))
-
-
-def directions(parts: Array) -> Array:
-    """Return ratings as vectors of length 1; NaN for those that are 0."""
-    flat = parts.reshape(len(parts), -1).astype(np.float64)
-    norms = np.linalg.norm(flat, axis=1, keepdims=True)
-    found: Array = np.divide(flat, norms, out=np.full_like(flat, np.nan), where=norms > 0)
-    return found

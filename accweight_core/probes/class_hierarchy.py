@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -23,15 +22,17 @@ from accweight_core.probes.class_groups import excess, hierarchy, nearest_mean
 from accweight_core.probes.collecting import Values
 from accweight_core.probes.context import Context
 from accweight_core.probes.features import class_names, confusion, features_by_class
+from accweight_core.probes.known import ratio
 from accweight_core.probes.network import OUTPUT
 from accweight_core.probes.probe import (
     Array,
     Batch,
-    Field,
     Needs,
     Probe,
     Results,
     Schema,
+    array,
+    final,
     option,
     stacked,
 )
@@ -47,10 +48,8 @@ MOST_CLASSES = 256
 class ClassHierarchy(Probe):
     """Groups of classes that are confused, and where and when groups and classes come apart."""
 
-    name: ClassVar[str] = "class_hierarchy"
-    version: ClassVar[int] = 2
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
+    name, version, needs = "class_hierarchy", 2, Needs.FORWARD
+    reading = (
         "Blocks on the diagonal are groups of classes that are taken for each other. Groups that "
         "are apart where classes are not yet: the layer, or the step, knows the kind alone."
     )
@@ -62,7 +61,6 @@ class ClassHierarchy(Probe):
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the classes."""
         self._layers, self._labels = features_by_class(context, self.layers, self.points)
-        names = [layer.node for layer in self._layers]
         self._predicted = context.collect(Values(self._said))
         self._names = class_names(context, self._labels)
         count, scores = len(self._names), context.tried()[OUTPUT]
@@ -73,28 +71,25 @@ class ClassHierarchy(Probe):
             )
         if not (self.groups == 0 or 1 < self.groups < count):
             raise ArgumentValueError(
-                f"groups is {self.groups}; {count} classes have 2 to {count - 1}"
+                f"probe {self.name!r}: groups is {self.groups}; {count} classes have 2 to "
+                f"{count - 1}"
             )
-        shape, matrix = (0, len(names)), (0, count, count)
-        fields = (
-            Field("counts", ("step", "row", "rank"), matrix, "confusion, classes in their order"),
-            Field("near", ("step", "layer", "row", "rank"), (0, len(names), count, count),
+        names = [layer.node for layer in self._layers]
+        return Schema.of(
+            {"layer": names, "row": self._names, "rank": count, "class": count, "predicted": count},
+            array("counts", "step row rank", "confusion, classes in their order"),
+            array("near", "step layer row rank",
                   "samples of a class by the class with the nearest mean", "float32"),
-            Field("confusion", ("step", "class", "predicted"), matrix,
-                  "samples of a class (down) by the class predicted (across), in the order of the "
-                  "hierarchy", final=True),
-            Field("group", ("row",), (count,), "group of a class, in the order of the classes",
-                  final=True),
-            Field("groups_apart", ("step", "layer"), shape,
-                  "share of samples that are nearest to a class of their group", final=True),
-            Field("classes_apart", ("step", "layer"), shape,
-                  "share of samples that are nearest to their class", final=True),
-            Field("within", ("step",), (0,), "share of confusion that is within a group",
-                  final=True),
+            final("confusion", "step class predicted", "samples of a class (down) by the class "
+                  "predicted (across), in the order of the hierarchy"),
+            final("group", "row", "group of a class, in the order of the classes"),
+            final("groups_apart", "step layer",
+                  "share of samples that are nearest to a class of their group"),
+            final("classes_apart", "step layer",
+                  "share of samples that are nearest to their class"),
+            final("within", "step", "share of confusion that is within a group"),
+            rows=self._layers[0].rows,
         )  # fmt: skip
-        return Schema(
-            fields, {"layer": tuple(names), "row": self._names}, rows=self._layers[0].rows
-        )
 
     def _said(self, batch: Batch) -> Array:
         """Return the class that is predicted of every sample."""
@@ -120,15 +115,13 @@ class ClassHierarchy(Probe):
         same = group[:, None] == group[None]
         total = near.sum(axis=(2, 3))
         wrong = counts * (1 - np.eye(len(group)))
-        errors = wrong.sum(axis=(1, 2))
         return {
             "confusion": counts[:, self._order][:, :, self._order],
-            "group": group.astype(np.float64),
+            "group": group,
             "groups_apart": (near * same).sum(axis=(2, 3)) / total,
             "classes_apart": np.trace(near, axis1=2, axis2=3) / total,
-            "within": np.divide((wrong * same).sum(axis=(1, 2)), errors,
-                                out=np.full(len(errors), np.nan), where=errors > 0),
-        }  # fmt: skip
+            "within": ratio((wrong * same).sum(axis=(1, 2)), wrong.sum(axis=(1, 2))),
+        }
 
     def labels(self, values: Mapping[str, Array]) -> Mapping[str, tuple[str, ...]]:
         """Return the classes in the order of the hierarchy."""

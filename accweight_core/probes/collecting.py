@@ -36,6 +36,49 @@ class Sums:
         return self._totals[name]
 
 
+class Largest(Sums):
+    """The largest values over the batches of a step, by name."""
+
+    def add(self, batch: Batch) -> None:
+        """Hold the values of a batch against those before."""
+        for name, found in self._terms(batch).items():
+            self._totals[name] = np.maximum(self._totals.get(name, found), found)
+
+
+class Top:
+    """The samples with the largest values of every unit, of all batches of a step.
+
+    Of equal values, the first one counts.
+    """
+
+    def __init__(self, taken: Callable[[Batch], Mapping[str, Array]], by: str, count: int) -> None:
+        """Keep of each unit so many samples at most.
+
+        Args:
+            taken: Returns arrays of (samples, units) of a batch, by name.
+            by: The name of that whose largest values are kept, with what the others have there.
+            count: Samples of a unit.
+        """
+        self._taken, self._by, self._count = taken, by, count
+        self._kept: dict[str, Array] = {}
+
+    def begin(self) -> None:
+        """Start with nothing."""
+        self._kept = {}
+
+    def add(self, batch: Batch) -> None:
+        """Put the samples of a batch among those before."""
+        found = self._taken(batch)
+        if self._kept:
+            found = {name: np.concatenate([self._kept[name], own]) for name, own in found.items()}
+        order = np.argsort(-found[self._by], axis=0, kind="stable")[: self._count]
+        self._kept = {name: np.take_along_axis(own, order, 0) for name, own in found.items()}
+
+    def __getitem__(self, name: str) -> Array:
+        """Return (units, samples), the largest first."""
+        return self._kept[name].T
+
+
 class Values:
     """One array of a batch, of all batches of a step one after the other."""
 

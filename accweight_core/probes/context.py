@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -11,12 +11,16 @@ import numpy as np
 
 from accweight_core.accumulate.grams import Grams
 from accweight_core.arguments import brief
-from accweight_core.errors import ArgumentValueError, UnknownNameError
+from accweight_core.errors import (
+    ArgumentValueError,
+    UnknownNameError,
+    UnsupportedOperatorError,
+)
 from accweight_core.probes.binding.binding import Binding
-from accweight_core.probes.network import OUTPUT, Array, BoundNetwork, Network
+from accweight_core.probes.network import OUTPUT, Array, BoundNetwork, GatedNetwork, Network
 from accweight_core.probes.units import Placed, UnitAxes, unit_axes
 from accweight_core.samples.samples import Data
-from accweight_core.schema import Run
+from accweight_core.schema import Checkpoint, Run
 from accweight_core.store.probe_pieces import ProbePieces
 from accweight_core.text import some
 
@@ -61,6 +65,9 @@ T = TypeVar("T")
 Portions = Callable[[Array], Iterator[Portion]]
 """Yields the samples of some rows, in batches."""
 
+Batches = Callable[[BoundNetwork, Array | Mapping[str, Array], Sequence[str]], Iterator[Any]]
+"""Yields what a network makes of samples, in batches."""
+
 
 @dataclass
 class Context:
@@ -93,6 +100,7 @@ class Context:
     grams: Grams | None = None
     _binding: Binding | None = None
     _portions: Portions | None = None
+    _batches: Batches | None = None
     _pieces: ProbePieces | None = None
 
     @property
@@ -157,6 +165,10 @@ class Context:
         """
         return self._there(self._binding, self.network)
 
+    def checkpoint(self, step: int) -> Checkpoint:
+        """Return the checkpoint of a step of the run."""
+        return self.run.checkpoints[[int(number) for number in self.run.steps].index(step)]
+
     @property
     def pieces(self) -> ProbePieces:
         """What `Probe.finish` has finished before it was stopped; it may put more there."""
@@ -181,6 +193,38 @@ class Context:
         portions = self._there(self._portions, self.data)
         return portions(np.arange(len(self.data)) if rows is None else rows)
 
+    def samples(self, rows: Array) -> dict[str, Array]:
+        """Return the samples of some rows as the network takes them, by input."""
+        found = list(self.portions(rows))
+        return {
+            name: np.concatenate([one.inputs[name][: len(one.rows)] for one in found])
+            for name in found[0].inputs
+        }
+
+    def batches(
+        self,
+        network: BoundNetwork,
+        samples: Array | Mapping[str, Array],
+        nodes: Sequence[str] = (),
+    ) -> Iterator[Any]:
+        """Yield what a network makes of samples, in batches.
+
+        Args:
+            network: One with the weights of any step; nodes of it may be patched.
+            samples: Their rows, ascending; or values of one's own, by input.
+            nodes: Nodes whose values are kept, of those that the context was asked for.
+
+        Returns:
+            Batches, each an `accweight_core.probes.probe.Batch`.
+        """
+        return self._there(self._batches, self.data)(network, samples, nodes)
+
+    def one_by_one(self, things: Collection[T]) -> Iterator[T]:
+        """Yield the parts of what is computed in the end, and tell the progress after each."""
+        for done, thing in enumerate(things, start=1):
+            yield thing
+            self.advance(done, len(things))
+
     @property
     def first_network(self) -> BoundNetwork:
         """The network with the weights of the first step chosen.
@@ -189,6 +233,27 @@ class Context:
             ArgumentValueError: If there is no network.
         """
         return self._there(self._first, self.network)()
+
+    @property
+    def gated_network(self) -> GatedNetwork:
+        """The network with the weights of the first step chosen, if it tells its gates.
+
+        Raises:
+            UnsupportedOperatorError: If its engine does not.
+            ArgumentValueError: If there is no network, or it has no layer with gates.
+        """
+        network = self.first_network
+        if not isinstance(network, GatedNetwork):
+            raise UnsupportedOperatorError(
+                f"probe {self.probe!r}: gates are no values of the engine {self.network.engine!r}; "
+                "give the network as an ONNX file with PyTorch installed, or as a module"
+            )
+        if not network.gated:
+            raise ArgumentValueError(
+                f"probe {self.probe!r}: the network has no LSTM or GRU; its layers are "
+                f"{some(self.layers, 8)}"
+            )
+        return network
 
     def tried(self, *nodes: str) -> Mapping[str, Array]:
         """Return the output and nodes for the first samples, at the first step chosen."""
@@ -230,6 +295,20 @@ class Context:
             UnknownNameError: As `checked_axes` does.
         """
         return {node: self.checked_axes(node, how) for node in nodes or self.layers_of_samples}
+
+    def checked_rows(self, rows: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Return samples that are named by their numbers, ascending.
+
+        Raises:
+            ArgumentValueError: If there is no such sample.
+        """
+        for row in rows:
+            if not 0 <= row < len(self.data):
+                raise ArgumentValueError(
+                    f"probe {self.probe!r}: there is no sample {row}; {self.data.path} has "
+                    f"{len(self.data)}, counted from 0"
+                )
+        return np.unique(np.array(rows, np.int64))
 
     def random(self) -> np.random.Generator:
         """Return random numbers that depend on the seed and the name of the probe alone."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,13 +20,15 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError, MissingLibraryError
 from accweight_core.probes.context import Context
 from accweight_core.probes.features import Features, attributes_of, fitted_components, need_sklearn
+from accweight_core.probes.likeness import neighbours_of
 from accweight_core.probes.probe import (
     Array,
-    Field,
     Needs,
     Probe,
     Results,
     Schema,
+    array,
+    final,
     option,
 )
 
@@ -50,9 +52,7 @@ UMAP_NEXT_ROUNDS, UMAP_NEXT_RATE = 100, 0.05
 class Embedding(Probe):
     """Samples as points in the plane by the values of a layer, comparable between steps."""
 
-    name: ClassVar[str] = "embedding"
-    version: ClassVar[int] = 2
-    needs: ClassVar[Needs] = Needs.FORWARD
+    name, version, needs = "embedding", 2, Needs.FORWARD
 
     layer: str = option("", "layer or node; by default the last layer before the output")
     method: Literal["pca", "tsne", "umap"] = option(
@@ -73,20 +73,17 @@ class Embedding(Probe):
         attributes = attributes_of(context, self._features)
         attributes["said"] = self._said()
         self._labels = np.array(attributes["targets"])
-        count = len(rows)
-        fields = (
-            Field("features", ("step", "point", "feature"), (0, count, width),
-                  "values of the node", "float32"),
-            Field("coordinates", ("step", "point", "coordinate"), (0, count, 2),
-                  self._said(), final=True),
-            Field("trustworthiness", ("step",), (0,),
-                  "how well neighbours in the plane are neighbours in the layer", final=True),
-            Field("jump", ("step",), (0,),
-                  "mean move of a point since the step before, in radii", final=True),
-            Field("purity", ("step",), (0,),
-                  "share of neighbours in the plane that are of the same class", final=True),
+        return Schema.of(
+            {"point": len(rows), "feature": width, "coordinate": 2},
+            array("features", "step point feature", "values of the node", "float32"),
+            final("coordinates", "step point coordinate", self._said()),
+            final("trustworthiness", "step",
+                  "how well neighbours in the plane are neighbours in the layer"),
+            final("jump", "step", "mean move of a point since the step before, in radii"),
+            final("purity", "step",
+                  "share of neighbours in the plane that are of the same class"),
+            attributes=attributes, rows=rows,
         )  # fmt: skip
-        return Schema(fields, attributes=attributes, rows=rows)
 
     def _said(self) -> str:
         if self.method != "pca":
@@ -244,13 +241,3 @@ def purity(points: Array, labels: Array, count: int) -> float:
         return float("nan")
     nearest = neighbours_of(points, count)
     return float((labels[nearest] == labels[:, None]).mean())
-
-
-def neighbours_of(points: Array, count: int, metric: str = "euclidean") -> Array:
-    """Return (points, count): the nearest other points of each, nearest first."""
-    from sklearn.neighbors import NearestNeighbors
-
-    count = min(count, len(points) - 1)
-    search: Any = NearestNeighbors(n_neighbors=count, algorithm="brute", metric=metric).fit(points)
-    found: Array = search.kneighbors(return_distance=False)
-    return found

@@ -11,32 +11,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, ClassVar
 
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
-from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.collecting import Largest
 from accweight_core.probes.context import Context
+from accweight_core.probes.known import in_rows
 from accweight_core.probes.network import BoundNetwork
+from accweight_core.probes.patches import without_unit
 from accweight_core.probes.probe import (
     Array,
     Batch,
-    Field,
     Needs,
     Probe,
     Results,
     Schema,
-    Step,
-    named_layers,
+    array,
+    final,
     option,
     stacked,
 )
-from accweight_core.probes.units import UnitAxes
+from accweight_core.probes.units import unit_counts
 from accweight_core.text import some
 
-MOST_UNITS = 4096
 CEILING, FLOOR = 39.0, -39.0
 """Logarithm of what is not finite, and of 0: beyond those of float32."""
 
@@ -48,151 +46,107 @@ LEAST_CREDIT = 0.05
 class Failure(Probe):
     """Where values break down first, not finite or exploding, and which units feed that."""
 
-    name: ClassVar[str] = "failure"
-    version: ClassVar[int] = 2
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
+    name, version, needs = "failure", 2, Needs.FORWARD
+    reading = (
         "Cells are the largest value of a unit, as a power of ten; grey is not finite. The failure "
         "began between the step named and the one before it."
     )
 
-    times: float = option(100.0, "how many times its median before a value has to be")
-    tried: int = option(64, "units of earlier layers that are set to 0, those that grew most")
+    times: float = option(100.0, "how many times its median before a value has to be", above=1)
+    tried: int = option(64, "units of earlier layers set to 0, those that grew most", least=1)
     points: int = option(128, "samples, each class with its share")
 
     def start(self, context: Context) -> Schema:
         """Return the arrays of all layers."""
-        if self.times <= 1 or self.tried < 1:
-            raise ArgumentValueError(f"probe {self.name!r}: times is above 1, tried at least 1")
         self._axes, self._context = context.axes_of(()), context
-        names = tuple(self._axes)
         self._rows = context.chosen_rows(self.points)
-        self._width = min(max(axes.count for axes in self._axes.values()), MOST_UNITS)
-        count = len(names)
-        fields = (
-            Field("values", ("step", "layer", "unit"), (0, count, self._width),
+        self._largest = context.collect(Largest(self._of_batch))
+        counts = unit_counts(self._axes)
+        self._width = max(counts.values())
+        self._there = np.arange(self._width) < np.array([*counts.values()])[:, None]
+        return Schema.of(
+            {"layer": [*counts], "unit": self._width, "candidate": self.tried, "number": 3},
+            array("values", "step layer unit",
                   "power of ten of the largest absolute value of a unit", "float32"),
-            Field("broken", ("step", "layer"), (0, count), "units with values that are not finite"),
-            Field("exploded", ("step", "layer"), (0, count),
-                  "units that are many times larger than before", final=True),
-            Field("credit", ("candidate",), (self.tried,),
-                  "powers of ten by which the failed unit falls without a unit", final=True),
-            Field("failed", ("number",), (3,), "step, layer and unit of the failure", final=True),
+            array("broken", "step layer", "units with values that are not finite"),
+            final("exploded", "step layer", "units that are many times larger than before"),
+            final("credit", "candidate",
+                  "powers of ten by which the failed unit falls without a unit"),
+            final("failed", "number", "step, layer and unit of the failure"),
+            rows=self._rows,
         )  # fmt: skip
-        return Schema(fields, named_layers(names), rows=self._rows)
 
-    def begin(self, step: Step) -> None:
-        """Start a step."""
-        self._largest = {name: np.zeros(axes.count) for name, axes in self._axes.items()}
-
-    def measure(self, batch: Batch) -> None:
-        """Keep the largest values of a batch."""
-        for name, axes in self._axes.items():
-            found = _largest(axes.of(batch.outputs[name]))
-            self._largest[name] = np.maximum(self._largest[name], found)
+    def _of_batch(self, batch: Batch) -> Mapping[str, Array]:
+        """Return the largest value of every unit of a batch, by layer."""
+        return {name: _largest(axes.of(batch.outputs[name])) for name, axes in self._axes.items()}
 
     def end(self) -> Mapping[str, Array]:
         """Return the powers of ten."""
-        values = np.full((len(self._axes), self._width), np.nan, np.float32)
-        for row, largest in zip(values, self._largest.values(), strict=True):
-            kept = largest[: self._width]
-            row[: len(kept)] = np.where(np.isfinite(kept), _power(kept), np.nan)
-        broken = [np.count_nonzero(~np.isfinite(own)) for own in self._largest.values()]
-        return {"values": values, "broken": np.array(broken, np.float64)}
+        largest = [self._largest[name] for name in self._axes]
+        powers = [np.where(np.isfinite(own), _power(own), np.nan) for own in largest]
+        broken = [np.count_nonzero(~np.isfinite(own)) for own in largest]
+        return {"values": in_rows(powers, self._width, np.float32), "broken": np.array(broken)}
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Find the failure, and set units before it to 0."""
         values = stacked(results, "values")
-        there = np.arange(self._width) < np.array([[a.count] for a in self._axes.values()])
-        powers = np.where(there & np.isnan(values), CEILING, values.astype(np.float64))
+        powers = np.where(self._there & np.isnan(values), CEILING, values.astype(np.float64))
         growth = growths(powers)
-        failed = (growth > self._limits(len(growth))) | (there & (powers >= CEILING))
-        exploded = (failed & (powers < CEILING)).sum(axis=2).astype(np.float64)
-        credit, self._names = np.full(self.tried, np.nan), ("",) * self.tried
-        first = np.full(3, np.nan)
+        # the first checkpoint is often that of random weights, above which values of a training
+        # that goes well may be a hundred times larger: the second one may be twice as far above it
+        ways = np.where(np.arange(len(growth)) == 1, 2, 1)
+        limits = ways[:, None, None] * np.log10(self.times)
+        failed = (growth > limits) | (self._there & (powers >= CEILING))
+        first, credits_ = np.full(3, np.nan), []
         if failed.any():
             at = int(failed.any(axis=(1, 2)).argmax())
-            layer = int(failed[at].any(axis=1).argmax())
-            grown = np.where(failed[at], np.nan_to_num(growth[at], nan=CEILING), -np.inf)
-            first = np.array([results.steps[at], layer, grown[layer].argmax()], np.float64)
-            last = int(np.flatnonzero(failed[at].any(axis=1))[-1])
-            victim = last, int(grown[last].argmax())
-            found = self._credits(results.steps[at], victim, np.nan_to_num(growth[at], nan=CEILING))
-            credit[: len(found)] = [fall for fall, _ in found]
-            self._names = tuple(name for _, name in found) + self._names[len(found) :]
+            grown = np.nan_to_num(growth[at], nan=CEILING)
+            layers = np.flatnonzero(failed[at].any(axis=1))
+            worst = np.where(failed[at], grown, -np.inf).argmax(axis=1)
+            first = np.array([results.steps[at], layers[0], worst[layers[0]]])
+            credits_ = self._credits(results.steps[at], layers[-1], worst[layers[-1]], grown)
+        self._names = [name for _, name in credits_] + [""] * (self.tried - len(credits_))
+        (credit,) = in_rows([np.array([fall for fall, _ in credits_])], self.tried)
+        exploded = (failed & (powers < CEILING)).sum(axis=2)
         return {"exploded": exploded, "credit": credit, "failed": first}
 
-    def _credits(
-        self, step: int, victim: tuple[int, int], growth: Array
-    ) -> list[tuple[float, str]]:
+    def _credits(self, step: int, layer: int, unit: int, growth: Array) -> list[tuple[float, str]]:
         """Return by how much a unit falls without each unit of earlier layers, most first."""
-        numbers = [int(one) for one in self._context.run.steps]
-        network = self._context.binding.bind(self._context.run.checkpoints[numbers.index(step)])
-        names, (layer, unit) = list(self._axes), victim
+        network = self._context.binding.bind(self._context.checkpoint(step))
+        names, there = list(self._axes), self._there[:layer]
         before = self._reached(network, names[layer], unit)
-        places = [
-            (at, u)
-            for at in range(layer)
-            for u in range(min(self._axes[names[at]].count, self._width))
-        ]
-        places.sort(key=lambda place: -growth[place])
+        order = np.argsort(-growth[:layer][there], kind="stable")[: self.tried]
         found = []
-        for done, (at, own) in enumerate(places[: self.tried]):
-            without = network.patch(
-                {names[at]: partial(_silenced, axes=self._axes[names[at]], unit=own)}
-            )
-            found.append(
-                (before - self._reached(without, names[layer], unit), f"{names[at]}/{own}")
-            )
-            self._context.advance(done + 1, min(len(places), self.tried))
+        for at, own in self._context.one_by_one(np.argwhere(there)[order].tolist()):
+            without = without_unit(network, names[at], self._axes[names[at]], own)
+            fall = before - self._reached(without, names[layer], unit)
+            found.append((fall, f"{names[at]}/{own}"))
         return sorted(found, key=lambda one: -one[0])
 
     def _reached(self, network: BoundNetwork, layer: str, unit: int) -> float:
         """Return the power of ten that a unit reaches."""
-        axes, found = self._axes[layer], 0.0
-        for portion in self._context.portions(self._rows):
-            made = np.moveaxis(network.run(portion.inputs, [layer])[layer], axes.samples, 0)
-            found = max(found, float(_largest(axes.of(made[: len(portion.rows)]))[unit]))
-        return float(_power(np.array(found)))
+        batches = self._context.batches(network, self._rows, [layer])
+        found = [_largest(self._axes[layer].of(one.outputs[layer]))[unit] for one in batches]
+        return float(_power(np.max(found)))
 
     def labels(self, values: Mapping[str, Array]) -> Mapping[str, tuple[str, ...]]:
         """Return the units that were set to 0."""
-        return {"candidate": self._names}
-
-    def _limits(self, steps: int) -> Array:
-        """Return (steps, 1, 1): the growth above which a unit has failed.
-
-        The first checkpoint is often that of random weights, above which values of a training that
-        goes well may be a hundred times larger: at the second one, it is twice as many powers of
-        ten.
-        """
-        found = np.full((steps, 1, 1), np.log10(self.times))
-        found[1:2] *= 2
-        return found
+        return {"candidate": tuple(self._names)}
 
     @classmethod
     def summary(cls, result: ProbeResult) -> Sequence[str]:
         """Return where the failure starts, and what feeds it."""
         step, layer, unit = result.array("failed")
         if np.isnan(step):
-            return [
-                f"no failure: all values are finite, none {result.options['times']:g} times larger"
-            ]
-        place = result.steps.tolist().index(int(step))
-        what = (
-            "is not finite"
-            if np.isnan(result.array("values")[place, int(layer), int(unit)])
-            else ("explodes")
-        )
+            times = result.options["times"]
+            return [f"no failure: all values are finite, none {times:g} times larger"]
+        value = result.array("values", int(step))[int(layer), int(unit)]
+        what = "is not finite" if np.isnan(value) else "explodes"
         name = f"{result.labels('layer')[int(layer)]}/{unit:.0f}"
-        lines = [f"fails first at step {step:.0f}: {name} {what}"]
         pairs = zip(result.labels("candidate"), result.array("credit"), strict=True)
-        fed = [f"{name} ({fall:.1f})" for name, fall in pairs if fall >= LEAST_CREDIT]
-        return (
-            [*lines, f"fed by, in powers of ten that it falls without: {some(fed, 6)}"]
-            if fed
-            else lines
-        )
+        fed = [f"{one} ({fall:.1f})" for one, fall in pairs if fall >= LEAST_CREDIT]
+        told = [f"fed by, in powers of ten that it falls without: {some(fed, 6)}"] if fed else []
+        return [f"fails first at step {step:.0f}: {name} {what}", *told]
 
 
 def _largest(values: Array) -> Array:
@@ -219,10 +173,3 @@ def growths(powers: Array) -> Array:
     for at in range(1, len(powers)):
         found[at] = powers[at] - np.median(powers[:at], axis=0)
     return found
-
-
-def _silenced(value: Any, axes: UnitAxes, unit: int) -> Any:
-    """Return the value of a node with one unit 0, also where it is not finite."""
-    mask = np.zeros((value.shape[axes.samples], axes.count, axes.positions), np.float32)
-    mask[:, unit] = 1
-    return value.masked_fill(axes.tensor_like(value, mask) > 0, 0)

@@ -16,31 +16,43 @@ It should rise with depth. Cosines are those of values less their mean over all 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
-from accweight_core.probes.attribution import directions, pictures_of
 from accweight_core.probes.context import Context
 from accweight_core.probes.features import Features, labels_of
-from accweight_core.probes.network import BoundNetwork, samples_at_once
-from accweight_core.probes.pixels import as_pixels, bounds, scale_field
+from accweight_core.probes.known import mean_of_known
+from accweight_core.probes.likeness import directions, likeness_to_last
+from accweight_core.probes.network import BoundNetwork, portions_of, samples_at_once
+from accweight_core.probes.patches import with_mask
+from accweight_core.probes.pixels import (
+    PICTURE,
+    as_pixels,
+    bounds,
+    picture_lengths,
+    scale_field,
+    shown,
+)
 from accweight_core.probes.probe import (
     Array,
-    Field,
+    Lengths,
     Needs,
     Probe,
     Results,
     Schema,
     Step,
+    array,
+    final,
     option,
+    stacked,
 )
-from accweight_core.probes.units import UnitAxes
+from accweight_core.probes.units import UnitAxes, unit_counts, unit_names
 from accweight_core.probes.varied import is_whole
 from accweight_core.text import some
 
@@ -55,32 +67,33 @@ MOST_AT_ONCE = 64
 class FeatureVisualization(Probe):
     """Inputs that excite units most, by gradient ascent, and the step at which they appear."""
 
-    name: ClassVar[str] = "feature_visualization"
-    version: ClassVar[int] = 2
-    needs: ClassVar[Needs] = Needs.FORWARD | Needs.INPUT_GRADIENT
-    reading: ClassVar[str] = (
+    name, version, needs = "feature_visualization", 2, Needs.FORWARD | Needs.INPUT_GRADIENT
+    reading = (
         "What excites a unit most is not what it usually sees. A picture that keeps changing "
         "belongs to a unit that still learns."
     )
 
     layers: tuple[str, ...] = option((), "layers (or nodes); by default all with matrices")
-    units: int = option(8, "units of each layer, from the first on")
+    units: int = option(8, "units of each layer, from the first on", least=1)
     position: Literal["centre", "last", "all"] = option(
         "centre",
         "value of a channel: at the centre of its map (or sequence), at its end, or the sum",
     )
-    iterations: int = option(20, "iterations of gradient ascent")
+    iterations: int = option(20, "iterations of gradient ascent", least=1)
     rate: float = option(1.0, "rate of gradient ascent")
     begin_at: Literal["zero", "mean", "noise"] = option(
         "zero", "where the ascent begins: at 0, at the mean of the samples, or near 0"
     )
-    decay: float = option(0.0, "share of x that is taken away after every iteration")
-    blur: float = option(0.0, "share of every pixel that its neighbours get after every iteration")
+    decay: float = option(
+        0.0, "share of x that is taken away after every iteration", least=0, below=1
+    )
+    blur: float = option(
+        0.0, "share of every pixel that its neighbours get after every iteration", least=0, most=1
+    )
     pictures: int = option(100, "samples whose agreement within classes is taken; 0 for none")
 
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the shapes of the input and of the nodes."""
-        self._check_options()
         if len(context.data.inputs) != 1:
             raise ArgumentValueError(
                 "probe 'feature_visualization' takes networks of one input; this one takes "
@@ -94,7 +107,7 @@ class FeatureVisualization(Probe):
         self._at_once = samples_at_once(context.network.inputs)
         nodes = self.layers or _with_matrices(context)
         self._axes = context.axes_of(nodes)
-        self._chosen = {node: min(self.units, axes.count) for node, axes in self._axes.items()}
+        self._chosen = unit_counts(self._axes, self.units)
         self._shape = context.data.inputs[0].shape[1:]
         self._first = self._first_input(context)
         rows = context.chosen_rows(max(self.pictures, 1))
@@ -104,17 +117,6 @@ class FeatureVisualization(Probe):
             Features.of(context, node, self.pictures) for node in (self._axes if labels else ())
         ]
         return self._schema(rows if labels else rows[:1])
-
-    def _check_options(self) -> None:
-        if self.units < 1 or self.iterations < 1:
-            raise ArgumentValueError(
-                "probe 'feature_visualization': units and iterations are at least 1"
-            )
-        if not (0 <= self.decay < 1 and 0 <= self.blur <= 1):
-            raise ArgumentValueError(
-                "probe 'feature_visualization': decay is from 0 to below 1, blur from 0 to 1; got "
-                f"{self.decay:g} and {self.blur:g}"
-            )
 
     def _first_input(self, context: Context) -> Array:
         if self.begin_at == "mean":
@@ -130,62 +132,48 @@ class FeatureVisualization(Probe):
         return np.zeros(self._shape, np.float32)
 
     def _schema(self, rows: Array) -> Schema:
-        places = [(node, unit) for node, count in self._chosen.items() for unit in range(count)]
-        count, layers = len(places), len(self._chosen)
-        height, width, channels = shown(np.zeros((1, *self._shape), np.float32)).shape[1:]
-        axes = ("step", "picture", "height", "width", "channel")
-        fields = (
-            Field("optimum", ("step", "picture", *(f"axis{n}" for n in range(len(self._shape)))),
-                  (0, count, *self._shape), "the input that was found", "float32"),
-            Field("value", ("step", "picture"), (0, count), "value of the unit there"),
-            Field("gain", ("step", "layer"), (0, layers), "mean rise of the value by the ascent"),
-            Field("similarity", ("step", "layer"), (0, layers),
-                  "mean cosine to the optima of the last step", final=True),
-            Field("onset", ("picture",), (count,), "step from which on a feature is there",
-                  final=True),
-            Field("images", axes, (0, count, height, width, channels),
-                  "the inputs as pictures, each by its own largest value: 128 is 0", "uint8",
-                  final=True),
+        shape = shown(np.zeros((1, *self._shape), np.float32)).shape[1:]
+        own = {f"axis{at}": length for at, length in enumerate(self._shape)}
+        words = "mean cosine of pictures of one class, less that of several"
+        agreed = [array("agreement", "step layer", words)] if self._values_of else []
+        lengths: Lengths = {
+            "picture": unit_names(self._chosen), "layer": [*self._chosen], **own,
+            **picture_lengths(shape),
+        }  # fmt: skip
+        return Schema.of(
+            lengths,
+            array("optimum", f"step picture {' '.join(own)}",
+                  "the input that was found", "float32"),
+            array("value", "step picture", "value of the unit there"),
+            array("gain", "step layer", "mean rise of the value by the ascent"),
+            final("similarity", "step layer", "mean cosine to the optima of the last step"),
+            final("onset", "picture", "step from which on a feature is there"),
+            final("images", f"step picture {PICTURE}",
+                  "the inputs as pictures, each by its own largest value: 128 is 0", "uint8"),
             scale_field(),
-            *([Field("agreement", ("step", "layer"), (0, layers),
-                     "mean cosine of pictures of one class, less that of several")]
-              if self._values_of else []),
+            *agreed, attributes={"units": self._chosen}, rows=rows,
         )  # fmt: skip
-        labels = {
-            "picture": tuple(f"{node}/{unit}" for node, unit in places),
-            "layer": tuple(self._chosen),
-        }
-        return Schema(fields, labels, {"units": self._chosen}, rows)
 
     def begin(self, step: Step) -> None:
         """Climb from the first input for all units of all layers."""
-        if step.network is None:
-            raise ArgumentValueError("probe 'feature_visualization' needs a network")
         optima, values, gains = [], [], []
         for node, count in self._chosen.items():
-            found = [self._climbed(step.network, node, own) for own in _groups(count, self._size)]
+            portions = portions_of(count, self._at_once, MOST_AT_ONCE)
+            found = [self._climbed(step.bound, node, units) for units, _ in portions]
             optima += [x for x, _, _ in found]
             values += [value for _, value, _ in found]
             gains.append(np.concatenate([v - first for _, v, first in found]).mean())
         self._optima, self._values = np.concatenate(optima), np.concatenate(values)
         self._gains = np.array(gains)
 
-    @property
-    def _size(self) -> int:
-        return self._at_once or MOST_AT_ONCE
-
-    def _climbed(self, network: BoundNetwork, node: str, units: range) -> tuple[Array, ...]:
+    def _climbed(self, network: BoundNetwork, node: str, units: Array) -> tuple[Array, ...]:
         """Return optima of some units, their values there, and at the first input."""
         size, axes = self._at_once or len(units), self._axes[node]
         x = np.broadcast_to(self._first, (size, *self._shape)).copy()
         mask = np.zeros((size, axes.count, axes.positions), np.float32)
         for sample, unit in enumerate(units):
             mask[sample, unit, self._place(axes)] = 1
-
-        def own(value: Any) -> Any:
-            return value * axes.tensor_like(value, mask)
-
-        masked = network.patch({node: own})
+        masked = with_mask(network, node, axes, mask)
         first = self._value(masked, x, node)
         for _ in range(self.iterations):
             gradient = np.asarray(masked.gradient(x, (node, None)))
@@ -221,18 +209,16 @@ class FeatureVisualization(Probe):
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Return pictures, each on a scale of its own, and when each feature appeared."""
-        count = len(results.steps)
-        found = [results.at("optimum", index) for index in range(count)]
+        found = stacked(results, "optimum")
         sizes = np.max([np.abs(x).reshape(len(x), -1).max(axis=1) for x in found], axis=0)
-        last = directions(found[-1])
-        similar = np.stack([(directions(optima) * last).sum(axis=1) for optima in found])
+        similar = likeness_to_last(found)
         own = np.where(sizes > 0, sizes, 1).reshape(-1, 1, 1, 1)
         images = [as_pixels(shown(optima) / own, 1.0) for optima in found]
         ends = np.cumsum([0, *self._chosen.values()])
-        per_layer = [_mean(similar[:, a:b]) for a, b in pairwise(ends.tolist())]
+        per_layer = [mean_of_known(similar[:, a:b]) for a, b in pairwise(ends.tolist())]
         return {
             "images": np.stack(images),
-            "scale": bounds(np.ones(count)),
+            "scale": bounds(np.ones(len(found))),
             "similarity": np.stack(per_layer, axis=1),
             "onset": onsets(similar, results.steps),
         }
@@ -298,13 +284,6 @@ def onsets(similar: Array, steps: Sequence[int]) -> Array:
     return found
 
 
-def shown(inputs: Array) -> Array:
-    """Return inputs as (pictures, height, width, channels), with three channels or one."""
-    if inputs.ndim == 4 and inputs.shape[1] == 3:
-        return inputs.transpose(0, 2, 3, 1)
-    return pictures_of(inputs)[..., None]
-
-
 def smoothed(x: Array) -> Array:
     """Return pictures in which every pixel is a mean of its neighbours, weighted 1 2 1 each way."""
     for axis in (-2, -1):
@@ -313,20 +292,6 @@ def smoothed(x: Array) -> Array:
         wide = np.moveaxis(np.pad(x, edge, mode="edge"), axis, -1)
         x = np.moveaxis((wide[..., :-2] + 2 * wide[..., 1:-1] + wide[..., 2:]) / 4, -1, axis)
     return x
-
-
-def _groups(count: int, size: int) -> Iterator[range]:
-    for start in range(0, count, size):
-        yield range(start, min(start + size, count))
-
-
-def _mean(similar: Array) -> Array:
-    """Return the mean over features that are not 0; NaN where all are."""
-    known = np.isfinite(similar)
-    total = np.where(known, similar, 0).sum(axis=1)
-    count = known.sum(axis=1)
-    mean: Array = np.divide(total, count, out=np.full(len(similar), np.nan), where=count > 0)
-    return mean
 
 
 def _with_matrices(context: Context) -> tuple[str, ...]:

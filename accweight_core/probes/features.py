@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from accweight_core.errors import ArgumentValueError, MissingLibraryError
 from accweight_core.probes.context import Context
@@ -158,12 +159,8 @@ def features_by_class(
 
 def inputs_of(context: Context, rows: Array) -> Array:
     """Return (samples, elements): all inputs of samples, flat."""
-    portions = [
-        np.concatenate([v.reshape(len(v), -1) for v in p.inputs.values()], axis=1)[: len(p.rows)]
-        for p in context.portions(rows)
-    ]
-    found: Array = np.concatenate(portions)
-    return found
+    flat = [values.reshape(len(rows), -1) for values in context.samples(rows).values()]
+    return np.concatenate(flat, axis=1)
 
 
 def confusion(labels: Array, predicted: Array, count: int) -> Array:
@@ -172,9 +169,9 @@ def confusion(labels: Array, predicted: Array, count: int) -> Array:
     return found.reshape(count, count).astype(np.float64)
 
 
-def class_names(context: Context, labels: Array) -> tuple[str, ...]:
+def class_names(context: Context, labels: npt.ArrayLike) -> tuple[str, ...]:
     """Return the names of classes 0 to the largest of the labels: their numbers without names."""
-    count, names = int(labels.max()) + 1, context.data.classes
+    count, names = int(np.max(labels, initial=-1)) + 1, context.data.classes
     return tuple(names[:count]) if len(names) >= count else tuple(map(str, range(count)))
 
 

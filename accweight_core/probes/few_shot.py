@@ -11,23 +11,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.embedding import neighbours_of
 from accweight_core.probes.features import class_names, confusion, features_by_class, inputs_of
+from accweight_core.probes.likeness import neighbours_of
+from accweight_core.probes.pixels import PICTURE, picture_lengths
 from accweight_core.probes.probe import (
     Array,
-    Field,
+    Lengths,
     Needs,
     Probe,
     Results,
     Schema,
+    array,
+    final,
     option,
+    stacked,
 )
 from accweight_core.samples.pictures import sample_pictures
 from accweight_core.text import some
@@ -40,16 +44,14 @@ BLANK = 255
 class FewShot(Probe):
     """Classes of a few pictures by their nearest neighbours at every layer, and those confused."""
 
-    name: ClassVar[str] = "few_shot"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
+    name, version, needs = "few_shot", 1, Needs.FORWARD
+    reading = (
         "Accuracy of the nearest neighbours among so few samples is coarse: one sample more "
         "or less is a step. Pairs: left what was shown, right the nearest one, of another class."
     )
 
     layers: tuple[str, ...] = option((), "layers or nodes; by default all layers")
-    count: int = option(1, "neighbours that vote; of equal votes, the nearest wins")
+    count: int = option(1, "neighbours that vote; of equal votes, the nearest wins", least=1)
     distance: Literal["cosine", "euclidean"] = option("cosine", "distance between samples")
     pairs: int = option(8, "confused samples that are shown, of the best layer")
     points: int = option(1000, "samples at most, each class with its share")
@@ -57,53 +59,51 @@ class FewShot(Probe):
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the samples and their classes."""
         self._layers, self._labels = features_by_class(context, self.layers, self.points)
-        names = [layer.node for layer in self._layers]
         rows = self._layers[0].rows
         least = int(np.unique(self._labels, return_counts=True)[1].min())
-        if not 0 < self.count < len(rows) or least < 2:
+        if not self.count < len(rows) or least < 2:
             raise ArgumentValueError(
                 f"probe {self.name!r} compares each of {len(rows)} samples with {self.count} "
                 f"others; it needs two of each class at least, and the smallest class has {least}"
             )
         self._pictures = sample_pictures(context.data, rows)
-        classes, count = class_names(context, self._labels), len(names)
-        self._classes = len(classes)
         self._chosen = min(self.pairs, len(rows))
-        nearest = self._voted(inputs_of(context, rows))[0]
-        fields = [
-            Field("accuracy", ("step", "layer"), (0, count),
-                  "share of samples whose nearest others are of their class"),
-            Field("voted", ("step", "layer", "row"), (0, count, len(rows)), "class by the nearest"),
-            Field("nearest", ("step", "layer", "row"), (0, count, len(rows)),
-                  "the sample that decided, as a place among the samples"),
-            Field("confusion", ("step", "class", "predicted"), (0, self._classes, self._classes),
-                  "samples of a class (down) by that of the nearest (across), at the best layer",
-                  final=True),
-        ]  # fmt: skip
-        if self._pictures is not None:
-            height, width, channels = self._pictures.shape[1:]
-            fields.append(
-                Field("images", ("step", "unit", "height", "width", "channel"),
-                      (0, self._chosen, height, 2 * width + 1, channels), "confused: left the "
-                      "sample, right what it is nearest to, at the best layer of the last step",
-                      "uint8", final=True)
-            )  # fmt: skip
+        return self._schema(context, rows)
+
+    def _schema(self, context: Context, rows: Array) -> Schema:
+        classes = class_names(context, self._labels)
+        nearest, self._classes = self._voted(inputs_of(context, rows))[0], len(classes)
         attributes = {
             "rows": rows.tolist(), "targets": self._labels.tolist(), "classes": list(classes),
             "pixels": float((nearest == self._labels).mean()), "blank": BLANK,
         }  # fmt: skip
-        labels = {"layer": tuple(names), "class": classes, "predicted": classes}
-        return Schema(tuple(fields), labels, attributes, rows)
+        lengths: Lengths = {
+            "layer": [layer.node for layer in self._layers], "row": len(rows), "class": classes,
+            "predicted": classes, "unit": self._chosen,
+        }  # fmt: skip
+        fields = [
+            array("accuracy", "step layer",
+                  "share of samples whose nearest others are of their class"),
+            array("voted", "step layer row", "class by the nearest"),
+            array("nearest", "step layer row",
+                  "the sample that decided, as a place among the samples"),
+            final("confusion", "step class predicted", "samples of a class (down) by that of the "
+                  "nearest (across), at the best layer"),
+        ]  # fmt: skip
+        if self._pictures is not None:
+            height, width, channels = self._pictures.shape[1:]
+            lengths = {**lengths, **picture_lengths((height, 2 * width + 1, channels))}
+            words = ("confused: left the sample, right what it is nearest to, at the best layer of "
+                     "the last step")  # fmt: skip
+            fields.append(final("images", f"step unit {PICTURE}", words, "uint8"))
+        return Schema.of(lengths, *fields, attributes=attributes, rows=rows)
 
     def end(self) -> Mapping[str, Array]:
         """Return the class of every sample by its nearest others, at every layer."""
         found = [self._voted(layer.whole()) for layer in self._layers]
         voted, nearest = (np.stack(each) for each in zip(*found, strict=True))
-        return {
-            "accuracy": (voted == self._labels).mean(axis=1),
-            "voted": voted.astype(np.float64),
-            "nearest": nearest.astype(np.float64),
-        }
+        accuracy = (voted == self._labels).mean(axis=1)
+        return {"accuracy": accuracy, "voted": voted, "nearest": nearest}
 
     def _voted(self, values: Array) -> tuple[Array, Array]:
         """Return the class by the nearest others of every sample, and the first that voted so."""
@@ -116,16 +116,14 @@ class FewShot(Probe):
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Return confusion at the best layer of the last step, and pictures of what is confused."""
-        steps = range(len(results.steps))
-        best = int(results.at("accuracy", len(results.steps) - 1).argmax())
-        voted = [results.at("voted", at)[best].astype(int) for at in steps]
-        pairs = [confusion(self._labels, own, self._classes) for own in voted]
-        found: dict[str, Array] = {"confusion": np.stack(pairs)}
+        best = int(stacked(results, "accuracy")[-1].argmax())
+        voted = stacked(results, "voted")[:, best].astype(int)
+        near = stacked(results, "nearest")[:, best].astype(int)
+        counts = [confusion(self._labels, own, self._classes) for own in voted]
+        found = {"confusion": np.stack(counts)}
         if self._pictures is not None:
-            near = [results.at("nearest", at)[best].astype(int) for at in steps]
-            found["images"] = np.stack(
-                [self._pairs(v, n) for v, n in zip(voted, near, strict=True)]
-            )
+            pairs = [self._pairs(*own) for own in zip(voted, near, strict=True)]
+            found["images"] = np.stack(pairs)
         return found
 
     def _pairs(self, voted: Array, nearest: Array) -> Array:
@@ -151,9 +149,7 @@ class FewShot(Probe):
             for row, label, one in zip(said["rows"], labels, voted.tolist(), strict=True)
             if label != one
         ]
-        line = (
-            f"{len(labels)} samples of {len(set(labels))} classes: best at "
-            f"{result.labels('layer')[best]}, {accuracy[best]:.0%}; by the input "
-            f"{said['pixels']:.0%}"
-        )
+        layer, told = result.labels("layer")[best], f"by the input {said['pixels']:.0%}"
+        line = (f"{len(labels)} samples of {len(set(labels))} classes: best at {layer}, "
+                f"{accuracy[best]:.0%}; {told}")  # fmt: skip
         return [line, f"confused: sample {some(wrong, 8)}"] if wrong else [line]

@@ -9,19 +9,34 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
-from accweight_core.arguments import brief
-from accweight_core.dtypes import is_measurable
-from accweight_core.errors import ArgumentValueError, UnknownNameError
 from accweight_core.probes.context import Context
-from accweight_core.probes.pixels import as_picture, as_pixels, bounds, largest_of, scale_field
-from accweight_core.probes.probe import Array, Field, Needs, Probe, Results, Schema, Step, option
-from accweight_core.schema import Axis, Kind, Layer, Parameter, Role, Run
-from accweight_core.text import some
+from accweight_core.probes.likeness import likeness_to_last
+from accweight_core.probes.pixels import (
+    PICTURE,
+    as_picture,
+    picture_lengths,
+    pictured,
+    scale_field,
+)
+from accweight_core.probes.probe import (
+    Array,
+    Needs,
+    Probe,
+    Results,
+    Schema,
+    Step,
+    array,
+    final,
+    option,
+    stacked,
+)
+from accweight_core.probes.unit_weights import layers_with_filters
+from accweight_core.schema import Axis, Kind, Parameter
 
 LEAST_SIDE = 8
 """Side from which on inputs in threes may be a picture in colour: 12 inputs hardly are one."""
@@ -29,44 +44,39 @@ LEAST_SIDE = 8
 LONGEST = 6
 """How many times wider than high a rectangle may be before a square is filled up."""
 
+ORDER = {Kind.CONV: 0, Kind.CONV_TRANSPOSE: 0, Kind.LINEAR: 1}
+"""Kinds of layers whose filters are shown, unless one is named: the first ones first."""
+
 
 @dataclass
 class Filters(Probe):
     """Filters of a layer as pictures, on one scale through time."""
 
-    name: ClassVar[str] = "filters"
-    version: ClassVar[int] = 2
-    needs: ClassVar[Needs] = Needs.WEIGHTS
-    reading: ClassVar[str] = (
+    name, version, needs = "filters", 2, Needs.WEIGHTS
+    reading = (
         "A filter that looks like noise has learned little; similarity says since when it was "
         "what it became."
     )
 
     layer: str = option("", "layer; by default the first convolution, else the first linear layer")
-    most: int = option(256, "pictures at most, from the first filter on")
+    most: int = option(256, "pictures at most, from the first filter on", least=1)
     scale: Literal["fixed", "step"] = option("fixed", "one scale for all steps, or one per step")
 
     def start(self, context: Context) -> Schema:
         """Return the arrays of the filters of one layer."""
-        if self.most < 1:
-            raise ArgumentValueError(f"most must be at least 1, got {self.most}")
-        self._parameter = filter_parameter(context.run, self.layer)
+        self._parameter = filter_parameter(context, self.layer)
         first = pictures_of(np.zeros(self._parameter.shape, np.float32), self._parameter)
         names = filter_names(self._parameter, first.shape[-1])
-        count = min(len(first), self.most)
-        self._unused = np.isnan(first[:count])
-        shape = (0, count, *first.shape[1:])
-        axes = ("step", "unit", "height", "width", "channel")
-        fields = (
-            Field("weights", axes, shape, "the filters themselves", "float32"),
-            Field("norm", ("step", "unit"), (0, count), "norm of each filter"),
-            Field("images", axes, shape, "pictures: 128 is 0", "uint8", final=True),
+        self._unused = np.isnan(first[: self.most])
+        return Schema.of(
+            {"unit": names[: self.most], **picture_lengths(first.shape[1:])},
+            array("weights", f"step unit {PICTURE}", "the filters themselves", "float32"),
+            array("norm", "step unit", "norm of each filter"),
+            final("images", f"step unit {PICTURE}", "pictures: 128 is 0", "uint8"),
             scale_field(),
-            Field("similarity", ("step", "unit"), (0, count),
-                  "cosine with the filter of the last step", final=True),
-        )  # fmt: skip
-        attributes = {"parameter": self._parameter.name, "layer": self._parameter.layer}
-        return Schema(fields, {"unit": names[:count]}, attributes)
+            final("similarity", "step unit", "cosine with the filter of the last step"),
+            attributes={"parameter": self._parameter.name, "layer": self._parameter.layer},
+        )
 
     def begin(self, step: Step) -> None:
         """Read the weights of the layer."""
@@ -81,19 +91,9 @@ class Filters(Probe):
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Return pictures on a common scale, and when each filter was what it became."""
-        largest = largest_of(results, "weights")
-        if self.scale == "fixed":
-            largest = np.full_like(largest, largest.max(initial=0.0))
-        count = len(results.steps)
-        found = [results.at("weights", index) for index in range(count)]
-        images = [as_pixels(f, scale) for f, scale in zip(found, largest, strict=True)]
-        ways = [_directions(np.where(self._unused, 0, filters)) for filters in found]
-        similar = [(own * ways[-1]).sum(axis=1) for own in ways]
-        return {
-            "images": np.stack(images),
-            "scale": bounds(largest),
-            "similarity": np.stack(similar),
-        }
+        found = [np.where(self._unused, 0, one) for one in stacked(results, "weights")]
+        pictures = pictured(results, "weights", each_step=self.scale == "step")
+        return {**pictures, "similarity": likeness_to_last(found)}
 
     @classmethod
     def summary(cls, result: ProbeResult) -> Sequence[str]:
@@ -103,48 +103,19 @@ class Filters(Probe):
         return [f"{shown}; black to white is -{scale:.3g} to {scale:.3g}"]
 
 
-def _directions(filters: Array) -> Array:
-    """Return filters as vectors of length 1; NaN for those that are 0."""
-    flat = filters.reshape(len(filters), -1).astype(np.float64)
-    norms = np.linalg.norm(flat, axis=1, keepdims=True)
-    found: Array = np.divide(flat, norms, out=np.full_like(flat, np.nan), where=norms > 0)
-    return found
+def filter_parameter(context: Context, layer: str) -> Parameter:
+    """Return the weights of a layer; if none is named, of the first one that convolves.
 
-
-def filter_parameter(run: Run, layer: str) -> Parameter:
-    """Return the weights of a layer, or of the first layer that has filters.
+    Without one, they are of the first linear layer, and without that of the first with filters.
 
     Raises:
-        UnknownNameError: If there is no such layer, or it has no weights of two axes or more.
+        UnknownNameError: If there is no such layer, or none has weights of two axes or more.
     """
-    found = [(one, p) for one in run.layers if (p := weights_of(one)) is not None]
+    found = layers_with_filters(context)
+    own = {parameter.name: parameter for parameter in found.values()}
     if layer:
-        chosen = next((p for one, p in found if layer in (one.name, p.name)), None)
-        if chosen is None:
-            known = some([one.name for one, _ in found], 12) or "none"
-            raise UnknownNameError(
-                f"probe 'filters': no layer {brief(layer)} has filters; layers that do: {known}"
-            )
-        return chosen
-    for kinds in ((Kind.CONV, Kind.CONV_TRANSPOSE), (Kind.LINEAR,), tuple(Kind)):
-        for one, parameter in found:
-            if one.kind in kinds:
-                return parameter
-    raise UnknownNameError(f"probe 'filters': {run.source} has no layer with filters")
-
-
-def layers_with_filters(run: Run) -> dict[str, Parameter]:
-    """Return the weights of the layers that have filters, by their names."""
-    return {one.name: p for one in run.layers if (p := weights_of(one)) is not None}
-
-
-def weights_of(layer: Layer) -> Parameter | None:
-    """Return the weights of a layer with filters: its first matrix; None without one."""
-    for parameter in layer.parameters:
-        is_weight = parameter.role is Role.WEIGHT and is_measurable(parameter.dtype)
-        if is_weight and len(parameter.shape) > 1:
-            return parameter
-    return None
+        return own.get(layer) or layers_with_filters(context, [layer])[layer]
+    return min(found.values(), key=lambda parameter: ORDER.get(parameter.kind, len(ORDER)))
 
 
 def pictures_of(weights: Array, parameter: Parameter) -> Array:

@@ -8,124 +8,106 @@ memory away.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
-from accweight_core.errors import ArgumentValueError, UnsupportedOperatorError
+from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.collecting import Sums
 from accweight_core.probes.context import Context
-from accweight_core.probes.network import GatedNetwork, filled_up, samples_at_once
-from accweight_core.probes.probe import Array, Batch, Field, Needs, Probe, Schema, Step, option
+from accweight_core.probes.known import in_rows, mean_of_known, ratio
+from accweight_core.probes.network import filled_up, samples_at_once
+from accweight_core.probes.probe import Array, Batch, Needs, Probe, Schema, Step, array, option
 from accweight_core.text import some
 
 ALWAYS = 0.99
 """Share of positions from which on a gate is said to be always open, or closed."""
-
-TRIED = 2
 
 
 @dataclass
 class Gates(Probe):
     """How often each gate of LSTM and GRU layers is closed, and how often open."""
 
-    name: ClassVar[str] = "gates"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
+    name, version, needs = "gates", 1, Needs.FORWARD
+    reading = (
         "A point is a gate of one unit: bottom right it is always open, top left always closed, at "
         "bottom left it never saturates. An open forget gate keeps its cell; an open update gate "
         "of a GRU keeps its state. That a gate is open does not say that its unit is of use."
     )
 
     layers: tuple[str, ...] = option((), "LSTM and GRU layers; by default all")
-    left: float = option(0.1, "value below which a gate is closed (left saturated)")
-    right: float = option(0.9, "value above which a gate is open (right saturated)")
+    left: float = option(0.1, "value below which a gate is closed (left saturated)", least=0)
+    right: float = option(0.9, "value above which a gate is open (right saturated)", most=1)
     points: int = option(1000, "sequences, each class with its share")
 
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the gates of the layers."""
-        if not 0 <= self.left < self.right <= 1:
+        if not self.left < self.right:
             raise ArgumentValueError(
-                f"probe {self.name!r}: left={self.left:g} and right={self.right:g} are between 0 "
-                "and 1, left below right"
+                f"probe {self.name!r}: expected left below right, got {self.left:g}, {self.right:g}"
             )
-        network = _gated(context.first_network, context)
+        network = context.gated_network
         self._chosen = self.layers or network.gated
         self._at_once = samples_at_once(context.network.inputs)
         self._sums = context.collect(Sums(self._counted))
         rows = context.chosen_rows(self.points)
-        portion = next(context.portions(rows[:TRIED]))
-        found = network.gates(portion.inputs, self._chosen)
+        found = network.gates(next(context.portions(rows[:2])).inputs, self._chosen)
         self._gates = [(layer, gate) for layer, gates in found.items() for gate in gates]
-        counts = [found[layer][gate].shape[2] for layer, gate in self._gates]
-        self._shape = len(counts), max(counts)
-        names = tuple(f"{layer} {gate}" for layer, gate in self._gates)
-        places = [(at, unit) for at, count in enumerate(counts) for unit in range(count)]
-        self._places = np.array(places).T
-        above, below = f"above {self.right:g}", f"below {self.left:g}"
-        fields = (
-            Field("saturation", ("step", "place", "coordinate"), (0, len(places), 2),
-                  f"each gate: share of positions where it is {above} against {below}"),
-            Field("open", ("step", "gate"), (0, len(names)),
-                  f"mean share of positions where a gate is {above} (right saturated)"),
-            Field("closed", ("step", "gate"), (0, len(names)),
-                  f"mean share where it is {below} (left saturated)"),
-            Field("right", ("step", "gate", "unit"), (0, *self._shape),
-                  f"share of positions where the gate of a unit is {above}"),
-            Field("left", ("step", "gate", "unit"), (0, *self._shape),
-                  f"share of positions where it is {below}"),
-        )  # fmt: skip
-        labels = {
+        self._units = [found[layer][gate].shape[2] for layer, gate in self._gates]
+        return self._schema(rows)
+
+    def _schema(self, rows: Array) -> Schema:
+        names = [f"{layer} {gate}" for layer, gate in self._gates]
+        gate_of = np.repeat(np.arange(len(names)), self._units).tolist()
+        units = [unit for count in self._units for unit in range(count)]
+        above, below, share = f"above {self.right:g}", f"below {self.left:g}", "share of positions"
+        lengths = {
             "gate": names,
-            "place": tuple(f"{names[at]}, unit {unit}" for at, unit in places),
-            "coordinate": (
-                f"open: share of positions {above}",
-                f"closed: share of positions {below}",
-            ),
+            "place": [f"{names[at]}, unit {u}" for at, u in zip(gate_of, units, strict=True)],
+            "coordinate": [f"open: {share} {above}", f"closed: {share} {below}"],
+            "unit": max(self._units),
         }
-        groups = {"targets": [at for at, _ in places], "classes": list(names), "bounds": [0, 1]}
-        return Schema(fields, labels, groups, rows)
+        return Schema.of(
+            lengths,
+            array("saturation", "step place coordinate",
+                  f"each gate: {share} where it is {above} against {below}"),
+            array("open", "step gate", f"mean {share} where a gate is {above} (right saturated)"),
+            array("closed", "step gate", f"mean share where it is {below} (left saturated)"),
+            array("right", "step gate unit", f"{share} where the gate of a unit is {above}"),
+            array("left", "step gate unit", f"{share} where it is {below}"),
+            attributes={"targets": gate_of, "classes": names, "bounds": [0, 1]},
+            rows=rows,
+        )  # fmt: skip
 
     def begin(self, step: Step) -> None:
         """Take the network of a step."""
-        if not isinstance(step.network, GatedNetwork):
-            raise ArgumentValueError(f"probe {self.name!r} needs a network with gates")
-        self._network = step.network
+        self._network: Any = step.bound  # which tells gates, as the first one does
 
     def _counted(self, batch: Batch) -> Mapping[str, Array]:
         """Return the positions of a batch at which gates are open and closed, and of all."""
         found = self._network.gates(filled_up(batch.inputs, self._at_once), self._chosen)
-        counts = np.zeros((3, *self._shape))
-        for at, (layer, gate) in enumerate(self._gates):
-            values = found[layer][gate][: len(batch.rows)]
-            for count, chosen in zip(
-                counts, (values > self.right, values < self.left, np.isfinite(values)), strict=True
-            ):
-                count[at, : values.shape[2]] = chosen.sum(axis=(0, 1))
-        return dict(zip(("open", "closed", "seen"), counts, strict=True))
+        values = [found[layer][gate][: len(batch.rows)] for layer, gate in self._gates]
+        return {
+            "open": _positions(gate > self.right for gate in values),
+            "closed": _positions(gate < self.left for gate in values),
+            "seen": _positions(np.isfinite(gate) for gate in values),
+        }
 
     def end(self) -> Mapping[str, Array]:
         """Return the shares of positions."""
-        seen = self._sums["seen"]
-        there = seen > 0
-        right, left = (
-            np.divide(self._sums[one], seen, out=np.full(self._shape, np.nan), where=there)
-            for one in ("open", "closed")
-        )
-        ways = np.stack([right, left], axis=2)
-        counts = np.maximum(there.sum(axis=1), 1)
-        means = np.where(there.any(axis=1), np.nansum(ways, axis=1).T / counts, np.nan)
-        saturation = ways[tuple(self._places)]
+        right, left = (ratio(self._sums[one], self._sums["seen"]) for one in ("open", "closed"))
+        ends = np.cumsum(self._units)[:-1]
+        rows = [in_rows(np.split(one, ends), max(self._units)) for one in (right, left)]
+        means = mean_of_known(np.stack(rows, axis=2))
         return {
-            "saturation": saturation,
-            "open": means[0],
-            "closed": means[1],
-            "right": right,
-            "left": left,
+            "saturation": np.stack([right, left], axis=1),
+            "open": means[:, 0],
+            "closed": means[:, 1],
+            "right": rows[0],
+            "left": rows[1],
         }
 
     @classmethod
@@ -133,37 +115,24 @@ class Gates(Probe):
         """Return how saturated each gate is at the last step, and which units' always are."""
         right, left = result.array("right")[-1], result.array("left")[-1]
         lines = []
-        for at, name in enumerate(result.labels("gate")):
-            known = np.isfinite(right[at])
+        for name, opened, closed in zip(result.labels("gate"), right, left, strict=True):
+            known = np.isfinite(opened)
             if not known.any():
                 lines.append(f"{name}: no finite value")
                 continue
-            told = [
-                f"always {word}: {some(list(map(str, np.flatnonzero(shares >= ALWAYS))), 8)}"
-                for word, shares in (("open", right[at]), ("closed", left[at]))
-                if (shares >= ALWAYS).any()
-            ]
-            means = f"open {right[at][known].mean():.0%}, closed {left[at][known].mean():.0%}"
-            lines.append("; ".join([f"{name}: {means} of positions", *told]))
+            means = f"open {opened[known].mean():.0%}, closed {closed[known].mean():.0%}"
+            line = f"{name}: {means} of positions"
+            for word, shares in (("open", opened), ("closed", closed)):
+                always = np.flatnonzero(shares >= ALWAYS)
+                line += f"; always {word}: {some(list(map(str, always)), 8)}" if always.size else ""
+            lines.append(line)
         return lines
 
 
-def _gated(network: object, context: Context) -> GatedNetwork:
-    """Return the network, which tells gates.
+def _positions(chosen: Iterable[Array]) -> Array:
+    """Return the number of positions that are chosen of every unit, gate by gate.
 
-    Raises:
-        UnsupportedOperatorError: If its engine does not.
-        ArgumentValueError: If it has no layer with gates.
+    Args:
+        chosen: (samples, times, units) per gate.
     """
-    if not isinstance(network, GatedNetwork):
-        raise UnsupportedOperatorError(
-            f"probe {context.probe!r}: gates are no values of the engine "
-            f"{context.network.engine!r}; give the network as an ONNX file with PyTorch installed, "
-            "or as a module"
-        )
-    if not network.gated:
-        raise ArgumentValueError(
-            f"probe {context.probe!r}: the network has no LSTM or GRU; its layers are "
-            f"{some(context.layers, 8)}"
-        )
-    return network
+    return np.concatenate([one.sum(axis=(0, 1)) for one in chosen])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -20,18 +20,19 @@ from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.collecting import Sums
 from accweight_core.probes.context import Context
 from accweight_core.probes.features import need_sklearn
-from accweight_core.probes.hidden_state import recurrent_layer
 from accweight_core.probes.probe import (
     Array,
     Batch,
-    Field,
     Needs,
     Probe,
     Results,
     Schema,
+    array,
+    final,
     option,
     stacked,
 )
+from accweight_core.probes.timed import States
 from accweight_core.text import some
 
 
@@ -39,10 +40,8 @@ from accweight_core.text import some
 class HiddenResponse(Probe):
     """What each hidden unit answers to: its expected response, units and inputs in groups."""
 
-    name: ClassVar[str] = "hidden_response"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
+    name, version, needs = "hidden_response", 1, Needs.FORWARD
+    reading = (
         "Bright: the state rises when this input comes, dark: it falls. A mean over all contexts: "
         "a unit that answers to an input in one context alone has a pale cell."
     )
@@ -55,48 +54,43 @@ class HiddenResponse(Probe):
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the units of the layer and the inputs."""
         need_sklearn(self.name)
-        self._node = self.layer or recurrent_layer(context)
-        self._axes = context.checked_axes(self._node, "choose another one with layer=")
+        self._states = States.of(context, self.layer)
         self._sums = context.collect(Sums(self._changes))
-        self._rows, samples = context.chosen_rows(self.points), context.data.inputs[0]
-        times, units = self._axes.positions, self._axes.count
+        rows, samples = context.chosen_rows(self.points), context.data.inputs[0]
+        node, times, units = self._states.node, self._states.times, self._states.units
         self._are_tokens = samples.ndim == 2 and samples.dtype.kind in "iu"
-        if (
-            len(context.data.inputs) != 1
-            or samples.shape[1:2] != (times,)
-            or not (self._are_tokens or samples.ndim == 3)
-        ):
+        are_told = len(context.data.inputs) == 1 and samples.shape[1:2] == (times,)
+        if not (are_told and (self._are_tokens or samples.ndim == 3)):
             raise ArgumentValueError(
-                f"probe {self.name!r}: {self._node} has {times} times, and a sample has shape "
+                f"probe {self.name!r}: {node} has {times} times, and a sample has shape "
                 f"{samples.shape[1:]}; expected times of whole numbers, or (times, features)"
             )
+        self._chosen = np.arange(samples.shape[-1])[: self.inputs]
         if self._are_tokens:
-            found, counts = np.unique(samples[self._rows], return_counts=True)
+            found, counts = np.unique(samples[rows], return_counts=True)
             self._chosen = np.sort(found[np.argsort(-counts, kind="stable")][: self.inputs])
-        else:
-            self._chosen = np.arange(min(samples.shape[2], self.inputs))
-        count = len(self._chosen)
-        self._groups = self.groups or min(4, count, units)
-        if not 1 < self._groups <= min(count, units):
+        most = min(units, len(self._chosen))
+        self._groups = self.groups or min(4, most)
+        if not 1 < self._groups <= most:
             raise ArgumentValueError(
-                f"groups is {self._groups}; {units} units and {count} inputs have 2 to "
-                f"{min(count, units)}"
+                f"probe {self.name!r}: groups is {self._groups}; {units} units and "
+                f"{len(self._chosen)} inputs have 2 to {most}"
             )
-        self._seed, shape = context.seed, (0, units, count)
-        fields = (
-            Field("responses", ("step", "row", "rank"), shape,
-                  "mean change of a unit's state at an input"),
-            Field("response", ("step", "unit", "input"), shape,
-                  "mean change of a unit's state at an input, by groups", final=True),
-            Field("size", ("step",), (0,), "mean size of a response"),
-            Field("unit_group", ("row",), (units,), "group of a unit", final=True),
-            Field("input_group", ("rank",), (count,), "group of an input", final=True),
+        self._seed, inputs = context.seed, len(self._chosen)
+        return Schema.of(
+            {"row": units, "unit": units, "rank": inputs, "input": inputs},
+            array("responses", "step row rank", "mean change of a unit's state at an input"),
+            final("response", "step unit input",
+                  "mean change of a unit's state at an input, by groups"),
+            array("size", "step", "mean size of a response"),
+            final("unit_group", "row", "group of a unit"),
+            final("input_group", "rank", "group of an input"),
+            attributes={"node": node}, rows=rows,
         )  # fmt: skip
-        return Schema(fields, attributes={"node": self._node}, rows=self._rows)
 
     def _changes(self, batch: Batch) -> Mapping[str, Array]:
         """Return the changes of a batch at each input, and how often each comes."""
-        states = self._axes.of(batch.outputs[self._node]).astype(np.float64)
+        states = self._states.of_batch(batch).astype(np.float64)
         changes = np.diff(states, axis=2, prepend=0)
         (samples,) = batch.inputs.values()
         if self._are_tokens:
@@ -112,7 +106,7 @@ class HiddenResponse(Probe):
         """Return the responses of all units."""
         inputs = self._sums["inputs"]
         found = self._sums["changes"] / np.where(inputs > 0, inputs, 1)
-        return {"responses": found, "size": np.array(np.abs(found).mean())}
+        return {"responses": found, "size": np.abs(found).mean()}
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Return units and inputs in groups, those of the last step."""
@@ -121,8 +115,8 @@ class HiddenResponse(Probe):
         self._order = [np.argsort(one, kind="stable") for one in (units, inputs)]
         return {
             "response": responses[:, self._order[0]][:, :, self._order[1]],
-            "unit_group": units.astype(np.float64),
-            "input_group": inputs.astype(np.float64),
+            "unit_group": units,
+            "input_group": inputs,
         }
 
     def labels(self, values: Mapping[str, Array]) -> Mapping[str, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -20,15 +20,7 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
 from accweight_core.probes.features import attributes_of, features_by_class, inputs_of
-from accweight_core.probes.probe import (
-    Array,
-    Field,
-    Needs,
-    Probe,
-    Schema,
-    named_layers,
-    option,
-)
+from accweight_core.probes.probe import Array, Needs, Probe, Schema, array, option
 
 ERRORS = 2.0
 """Standard errors of the difference by which held-out accuracy has to fall to be a warning."""
@@ -38,10 +30,8 @@ ERRORS = 2.0
 class LinearProbe(Probe):
     """How well a linear classifier tells classes apart at every layer, on samples held out."""
 
-    name: ClassVar[str] = "linear_probe"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
+    name, version, needs = "linear_probe", 1, Needs.FORWARD
+    reading = (
         "Held-out accuracy says what a layer has made easy to read, not what the network uses. "
         "If it falls while that of the fitted samples does not, the layer learns its samples."
     )
@@ -56,24 +46,23 @@ class LinearProbe(Probe):
     def start(self, context: Context) -> Schema:
         """Return the arrays, and split the samples."""
         self._layers, self._labels = features_by_class(context, self.layers, self.points)
-        names = [layer.node for layer in self._layers]
         rows = self._layers[0].rows
         self._fitted = self._split(context, rows)
-        whole, shares = inputs_of(context, rows), np.bincount(self._labels[~self._fitted])
-        attributes = {
-            **attributes_of(context, self._layers[0]),
-            "node": "",
-            "input": self._accuracies(whole)[0],
-            "chance": float(shares.max() / shares.sum()),
-            "held_out": int((~self._fitted).sum()),
-        }
-        shape = (0, len(names))
-        fields = (
-            Field("held_out", ("step", "layer"), shape,
+        shares = np.bincount(self._labels[~self._fitted])
+        return Schema.of(
+            {"layer": [layer.node for layer in self._layers]},
+            array("held_out", "step layer",
                   "share of the held-out samples whose class a linear classifier tells"),
-            Field("fitted", ("step", "layer"), shape, "the same of those it was fitted on"),
+            array("fitted", "step layer", "the same of those it was fitted on"),
+            attributes={
+                **attributes_of(context, self._layers[0]),
+                "node": "",
+                "input": self._accuracies(inputs_of(context, rows))[0],
+                "chance": float(shares.max() / shares.sum()),
+                "held_out": int((~self._fitted).sum()),
+            },
+            rows=rows,
         )  # fmt: skip
-        return Schema(fields, named_layers(names), attributes, rows)
 
     def _split(self, context: Context, rows: Array) -> Array:
         """Return which samples the classifier is fitted on."""

@@ -5,28 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.embedding import neighbours_of
 from accweight_core.probes.features import Features, attributes_of, inputs_of, need_sklearn
-from accweight_core.probes.probe import Array, Field, Needs, Probe, Schema, option
+from accweight_core.probes.likeness import neighbours_of
+from accweight_core.probes.probe import Array, Needs, Probe, Schema, array, option
 
 
 @dataclass
 class Neighbors(Probe):
     """The nearest samples by the values of a layer, held against those by pixels."""
 
-    name: ClassVar[str] = "neighbors"
-    version: ClassVar[int] = 2
-    needs: ClassVar[Needs] = Needs.FORWARD
-    reading: ClassVar[str] = (
-        "What the network has learned is what agreement has above pixel agreement."
-    )
+    name, version, needs = "neighbors", 2, Needs.FORWARD
+    reading = "What the network has learned is what agreement has above pixel agreement."
 
     layer: str = option("", "layer or node; by default the last layer before the output")
     count: int = option(5, "neighbours of every sample")
@@ -40,21 +36,22 @@ class Neighbors(Probe):
         points = len(self._features.rows)
         if not 0 < self.count < points:
             raise ArgumentValueError(
-                f"count is {self.count}; {points} samples have 1 to {points - 1}"
+                f"probe {self.name!r}: count is {self.count}; {points} samples have 1 to "
+                f"{points - 1}"
             )
         attributes = attributes_of(context, self._features)
         self._labels = np.array(attributes["targets"])
         self._pixels: Array | None = None
         self._inputs = partial(inputs_of, context, self._features.rows)
-        shape = (0, points, self.count)
-        fields = (
-            Field("agreement", ("step",), (0,), "share of neighbours of the same class"),
-            Field("pixel_agreement", ("step",), (0,), "the same by pixels"),
-            Field("shared", ("step",), (0,), "share of neighbours that are neighbours by pixels"),
-            Field("nearest", ("step", "point", "neighbour"), shape,
+        return Schema.of(
+            {"point": points, "neighbour": self.count},
+            array("agreement", "step", "share of neighbours of the same class"),
+            array("pixel_agreement", "step", "the same by pixels"),
+            array("shared", "step", "share of neighbours that are neighbours by pixels"),
+            array("nearest", "step point neighbour",
                   "indices of the nearest points, nearest first"),
+            attributes=attributes, rows=self._features.rows,
         )  # fmt: skip
-        return Schema(fields, attributes=attributes, rows=self._features.rows)
 
     def end(self) -> Mapping[str, Array]:
         """Return neighbours, and how many are of one class."""
@@ -67,7 +64,7 @@ class Neighbors(Probe):
             "agreement": np.asarray(self._same_class(nearest)),
             "pixel_agreement": np.asarray(self._same_class(self._pixels)),
             "shared": np.asarray(shared),
-            "nearest": nearest.astype(np.float64),
+            "nearest": nearest,
         }
 
     def _same_class(self, nearest: Array) -> float:

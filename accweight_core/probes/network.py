@@ -11,7 +11,7 @@ The engines are in other packages, and are found by the entry-point group ``accw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -77,6 +77,23 @@ def filled_up(inputs: Mapping[str, Array], size: int) -> Mapping[str, Array]:
         return np.concatenate([value, value[-1:].repeat(missing, axis=0)]) if missing > 0 else value
 
     return {name: filled(value) for name, value in inputs.items()}
+
+
+def portions_of(count: int, at_once: int, most: int = 0) -> Iterator[tuple[Array, Array]]:
+    """Yield the rows of samples in portions, and the same as a network takes them.
+
+    Args:
+        count: Number of samples.
+        at_once: What `samples_at_once` returns.
+        most: Samples of a portion at most, if the network takes any number; 0 for all.
+
+    >>> [(rows.tolist(), taken.tolist()) for rows, taken in portions_of(5, 3)]
+    [([0, 1, 2], [0, 1, 2]), ([3, 4], [3, 4, 4])]
+    """
+    size = at_once or most or max(count, 1)
+    for start in range(0, count, size):
+        rows = np.arange(start, min(start + size, count))
+        yield rows, np.append(rows, rows[-1:].repeat(max(at_once - len(rows), 0)))
 
 
 @runtime_checkable

@@ -10,11 +10,13 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from accweight_core.arguments import brief
 from accweight_core.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
-from accweight_core.probes.probe import Probe
+from accweight_core.probes.probe import Limits, Probe
 from accweight_core.probes.registry import probe_named, probes
 
 SEVERAL = "+"
 """What separates the values of an option that takes several."""
+
+NO_LIMITS = Limits()
 
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -28,12 +30,14 @@ class Option:
         kind: Its type.
         default: Its value if it is not given.
         text: What it does, in one line.
+        limits: The numbers that it may be.
     """
 
     name: str
     kind: Any
     default: Any
     text: str
+    limits: Limits = NO_LIMITS
 
     @property
     def takes(self) -> str:
@@ -55,10 +59,15 @@ def options_of(probe: type[Probe]) -> tuple[Option, ...]:
         raise ArgumentTypeError(f"the probe {brief(probe)} is no dataclass: its fields are options")
     hints = get_type_hints(probe)
     return tuple(
-        Option(f.name, hints[f.name], f.default, str(f.metadata.get("help", "")))
+        Option(f.name, hints[f.name], f.default, f.metadata.get("help", ""), _limits_of(f))
         for f in dataclasses.fields(probe)
         if f.init
     )
+
+
+def _limits_of(field: dataclasses.Field[Any]) -> Limits:
+    found: Limits = field.metadata.get("limits", NO_LIMITS)
+    return found
 
 
 def values_of(probe: Probe) -> dict[str, Any]:
@@ -156,7 +165,8 @@ def as_probes(given: Sequence[Probe | str] | Probe | str) -> list[Probe]:
 
     Raises:
         ArgumentTypeError: If one is neither.
-        ArgumentValueError: If there is none, or one is given twice with the same options.
+        ArgumentValueError: If there is none, one is given twice with the same options, or an option
+            is outside of its limits.
     """
     several = [given] if isinstance(given, (str, Probe)) else list(given)
     found: list[Probe] = []
@@ -167,9 +177,19 @@ def as_probes(given: Sequence[Probe | str] | Probe | str) -> list[Probe]:
                 '"evaluate" or Evaluate()'
             )
         found.append(parsed_probe(one) if isinstance(one, str) else one)
+        _check_limits(found[-1])
     if not found:
         raise ArgumentValueError("no probe given; accweight probe --list shows them")
     keys = [(p.name, repr(sorted(values_of(p).items(), key=lambda item: item[0]))) for p in found]
     if len(set(keys)) < len(keys):
         raise ArgumentValueError("a probe is given twice with the same options; leave one out")
     return found
+
+
+def _check_limits(probe: Probe) -> None:
+    for option in options_of(type(probe)):
+        value = getattr(probe, option.name)
+        if isinstance(value, (int, float)) and not option.limits.allow(value):
+            raise ArgumentValueError(
+                f"probe {probe.name!r}: {option.name} is {value:g}; expected {option.limits}"
+            )

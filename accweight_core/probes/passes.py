@@ -19,6 +19,7 @@ from accweight_core.probes.network import (
     BoundNetwork,
     Network,
     filled_up,
+    portions_of,
     samples_at_once,
 )
 from accweight_core.probes.probe import RUNS_NETWORK, Array, Batch, Probe, Schema, Step
@@ -26,6 +27,9 @@ from accweight_core.probes.units import Placed, likely_sample_axis, sample_axis
 from accweight_core.samples.samples import Data, Input, batches
 from accweight_core.schema import Checkpoint, Run
 from accweight_core.store.probe_store import ProbeStore
+
+OWN_AT_ONCE = 4096
+"""Samples of a batch of values of one's own, such as points of a plane, at most."""
 
 Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -153,7 +157,8 @@ class Passes:
 
     def _measure(self, position: int, taking: Sequence[Asked], told: Callable[[], None]) -> None:
         nodes = list(dict.fromkeys(node for one in taking for node in one.context.kept))
-        for batch in self._batches(position, self.rows_of(taking), nodes):
+        self.placed(position, nodes)
+        for batch in self.batches(self.bound(position), self.rows_of(taking), nodes):
             for one in taking:
                 rows = one.schema.rows
                 chosen = None if rows is None else np.isin(batch.rows, rows)
@@ -189,17 +194,36 @@ class Passes:
     def _size(self) -> int:
         return self._fixed or self.batch_size
 
-    def _batches(self, position: int, rows: Rows, nodes: Sequence[str]) -> Iterator[Batch]:
-        """Yield some samples with the output and the nodes kept, in batches."""
-        data, bound, placed = self._data, self.bound(position), self.placed(position, nodes)
+    def batches(
+        self, bound: BoundNetwork, samples: Rows | Mapping[str, Array], nodes: Sequence[str]
+    ) -> Iterator[Batch]:
+        """Yield samples with the output and nodes whose places are known, in batches.
+
+        Args:
+            bound: The network with the weights of any step.
+            samples: Rows of the data; or values by input, which have no targets.
+            nodes: The nodes.
+        """
+        placed, targets = self._placed, self._data.targets
+        if isinstance(samples, Mapping):
+            portions = self._portions_of(samples)
+            targets = np.empty((len(next(iter(samples.values()))), 0))
+        else:
+            portions = self.portions(samples)
         nodes = [node for node in nodes if node != OUTPUT]
         constant = frozenset(node for node in nodes if placed[node].samples is None)
-        for portion in self.portions(rows):
+        for portion in portions:
             there, named = len(portion.rows), portion.inputs
             outputs = _samples_first(bound.run(named, nodes), placed, there)
             if there < self._fixed:
                 named = {name: value[:there] for name, value in named.items()}
-            yield Batch(portion.rows, named, data.targets[portion.rows], outputs, constant)
+            yield Batch(portion.rows, named, targets[portion.rows], outputs, constant)
+
+    def _portions_of(self, inputs: Mapping[str, Array]) -> Iterator[Portion]:
+        """Yield values of one's own in batches, as the network takes them."""
+        count = len(next(iter(inputs.values())))
+        for rows, taken in portions_of(count, self._fixed, OWN_AT_ONCE):
+            yield Portion(rows, {name: value[taken] for name, value in inputs.items()})
 
     def portions(self, rows: Rows) -> Iterator[Portion]:
         """Yield the samples of some rows in batches, as the network takes them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -33,10 +34,44 @@ def largest_of(results: Results, name: str) -> Array:
     return np.array(found)
 
 
+PICTURE = "height width channel"
+"""The axes of a picture."""
+
+
+def picture_lengths(shape: Sequence[int]) -> dict[str, int]:
+    """Return the lengths of the axes of pictures of some shape."""
+    return dict(zip(PICTURE.split(), shape, strict=True))
+
+
 def scale_field() -> Field:
     """Return the array that says which values the pixels 1 and 255 of `images` are."""
     words = "the values that are black and white"
     return Field("scale", ("step", "bound"), (0, 2), words, final=True)
+
+
+def pictured(
+    results: Results,
+    name: str,
+    drawn: Callable[[Array], Array] = lambda values: values,
+    *,
+    each_step: bool = False,
+) -> dict[str, Array]:
+    """Return `images`, an array at every finished step as pixels, and their `scale`.
+
+    Args:
+        results: What a probe has stored.
+        name: The array.
+        drawn: Makes pictures of its values.
+        each_step: Whether every step has a scale of its own, and not all the same.
+    """
+    largest = largest_of(results, name)
+    if not each_step:
+        largest = np.full_like(largest, largest.max(initial=0.0))
+    images = [
+        as_pixels(drawn(results.at(name, index)), float(scale))
+        for index, scale in enumerate(largest)
+    ]
+    return {"images": np.stack(images), "scale": bounds(largest)}
 
 
 def bounds(largest: Array) -> Array:
@@ -74,3 +109,24 @@ def in_rows(flat: Array) -> Array:
     padding = [(0, 0)] * (flat.ndim - 1) + [(0, height * width - flat.shape[-1])]
     whole = np.pad(flat.astype(np.float32), padding, constant_values=np.nan)
     return whole.reshape(*flat.shape[:-1], height, width)
+
+
+def pictures_of(parts: Array) -> Array:
+    """Return ratings as (samples, height, width); those of channels are added.
+
+    Args:
+        parts: (samples, channels, height, width), (samples, height, width) or (samples, numbers).
+    """
+    if parts.ndim == 4:
+        summed: Array = parts.sum(axis=1)
+        return summed
+    if parts.ndim == 3:
+        return parts
+    return as_picture(parts.reshape(len(parts), -1).astype(np.float32))
+
+
+def shown(inputs: Array) -> Array:
+    """Return inputs as (pictures, height, width, channels), with three channels or one."""
+    if inputs.ndim == 4 and inputs.shape[1] == 3:
+        return inputs.transpose(0, 2, 3, 1)
+    return pictures_of(inputs)[..., None]

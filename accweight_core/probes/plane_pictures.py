@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from accweight_core.colours.themes import LIGHT
@@ -29,3 +31,20 @@ def class_picture(predicted: Array, sure: Array) -> Array:
     tone = palette()[predicted % len(LIGHT.classes)]
     found: Array = np.rint(255 + (0.15 + 0.6 * sure[..., None]) * (tone - 255)).astype(np.uint8)
     return found
+
+
+def with_dots(picture: Array, points: Array, labels: Sequence[int] | None) -> Array:
+    """Return a square picture with a dot per sample, in the colour of its class.
+
+    Args:
+        picture: (side, side, 3).
+        points: (samples, 2) across and upwards, from 0 to 1.
+        labels: The classes; without them, there are no dots.
+    """
+    if labels is None:
+        return picture
+    last = len(picture) - 1
+    across, up = np.rint(points * last).astype(int).T
+    dotted = picture.copy()
+    dotted[last - up, across] = 0.6 * palette()[np.array(labels) % len(LIGHT.classes)]
+    return dotted

@@ -10,13 +10,16 @@ entry-point group ``accweight.probes``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+from accweight_core.errors import ArgumentValueError
 
 if TYPE_CHECKING:
     from accweight_core.analysis.probe_results import ProbeResult
@@ -25,6 +28,12 @@ if TYPE_CHECKING:
     from accweight_core.schema import Checkpoint
 
 Array = npt.NDArray[Any]
+
+Dtype = Literal["float64", "float32", "uint8"]
+"""Element types of what probes store."""
+
+Lengths = Mapping[str, int | Sequence[str]]
+"""By axis its length, or the names of its indices."""
 
 STEP = "step"
 """The axis of an array along the steps of the run."""
@@ -43,13 +52,63 @@ RUNS_NETWORK = Needs.FORWARD | Needs.INPUT_GRADIENT | Needs.WEIGHT_GRADIENT
 """Needs for which there has to be a network, and samples."""
 
 
-def option(default: Any, text: str) -> Any:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The numbers that an option may be.
+
+    Attributes:
+        least: The smallest, if there is one.
+        most: The largest, if there is one.
+        above: What it has to be larger than.
+        below: What it has to be smaller than.
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+    def allow(self, value: float) -> bool:
+        """Tell whether it may be a number; NaN is none."""
+        return self.least <= value <= self.most and self.above < value < self.below
+
+    def __str__(self) -> str:
+        """Return them in words."""
+        words = {"at least": self.least, "above": self.above,
+                 "at most": self.most, "below": self.below}  # fmt: skip
+        return " and ".join(f"{w} {bound:g}" for w, bound in words.items() if math.isfinite(bound))
+
+
+def option(default: Any, text: str, **limits: float) -> Any:
     """Return the field of an option: its default, and its help in one line.
 
     Its type is one of int, float, bool, str, a Literal of texts, tuple[str, ...], or one of these
     or None.
+
+    Args:
+        default: Its value if it is not given.
+        text: What it does.
+        limits: Those of a number: `least`, `most`, `above` and `below`, as `Limits` has them.
+            Others are refused before the probe starts.
     """
-    return field(default=default, metadata={"help": text})
+    return field(default=default, metadata={"help": text, "limits": Limits(**limits)})
+
+
+def array(name: str, axes: str, words: str, dtype: Dtype = "float64") -> Field:
+    """Return an array that a probe stores at every step, for `Schema.of` to give it its lengths.
+
+    Args:
+        name: Its name.
+        axes: Names of its axes, separated by spaces, "step" first.
+        words: What it is, in a phrase.
+        dtype: Its element type.
+    """
+    return Field(name, tuple(axes.split()), (), words, dtype)
+
+
+def final(name: str, axes: str, words: str, dtype: Dtype = "float64") -> Field:
+    """Return an array that `Probe.finish` computes, as `array` does those of a step."""
+    return replace(array(name, axes, words, dtype), final=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +132,7 @@ class Field:
     axes: tuple[str, ...]
     shape: tuple[int, ...]
     words: str
-    dtype: Literal["float64", "float32", "uint8"] = "float64"
+    dtype: Dtype = "float64"
     final: bool = False
 
 
@@ -93,6 +152,36 @@ class Schema:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     rows: npt.NDArray[np.int64] | None = None
 
+    @classmethod
+    def of(
+        cls,
+        lengths: Lengths,
+        *fields: Field,
+        attributes: Mapping[str, Any] | None = None,
+        rows: npt.NDArray[np.int64] | None = None,
+    ) -> Schema:
+        """Return the schema of arrays whose axes are given once, by name.
+
+        Args:
+            lengths: By axis its length, or the names of its indices, which become its labels.
+            fields: The arrays: those of `array` and `final`, and others that know their shape.
+            attributes: Further values that are stored.
+            rows: The samples that are needed.
+
+        >>> schema = Schema.of({"layer": ("conv", "fc"), "unit": 8},
+        ...                    array("values", "step layer unit", "largest value of a unit"))
+        >>> schema.fields[0].shape, schema.labels
+        ((0, 2, 8), {'layer': ('conv', 'fc')})
+        """
+        labels = {axis: tuple(n) for axis, n in lengths.items() if isinstance(n, Sequence)}
+        known = {axis: n if isinstance(n, int) else len(n) for axis, n in lengths.items()}
+        known[STEP] = 0
+
+        def sized(one: Field) -> Field:
+            return one if one.shape else replace(one, shape=tuple(known[a] for a in one.axes))
+
+        return cls(tuple(map(sized, fields)), labels, attributes or {}, rows)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -109,6 +198,17 @@ class Step:
     checkpoint: Checkpoint
     weights: Callable[[str], Array]
     network: BoundNetwork | None = None
+
+    @property
+    def bound(self) -> BoundNetwork:
+        """The network with its weights, for probes that need one: then there is one.
+
+        Raises:
+            ArgumentValueError: If the probe says that it needs weights alone.
+        """
+        if self.network is None:
+            raise ArgumentValueError(f"step {self.number}: a probe of weights has no network")
+        return self.network
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ plane is said by a logistic regression on all values of a stage, not on the pict
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -30,11 +31,13 @@ from accweight_core.probes.features import (
 )
 from accweight_core.probes.probe import (
     Array,
-    Field,
+    Lengths,
     Needs,
     Probe,
     Results,
     Schema,
+    array,
+    final,
     option,
 )
 
@@ -61,9 +64,7 @@ ROUNDS = 500
 class Representation(Probe):
     """What each layer makes of the samples: its affine map, then its activation function."""
 
-    name: ClassVar[str] = "representation"
-    version: ClassVar[int] = 2
-    needs: ClassVar[Needs] = Needs.FORWARD
+    name, version, needs = "representation", 2, Needs.FORWARD
 
     layers: tuple[str, ...] = option((), "layers in their order; by default all")
     activation: Literal["relu", "tanh", "sigmoid", "none"] = option(
@@ -85,25 +86,22 @@ class Representation(Probe):
         if self._axes == 3:
             attributes["said"] = "the first two of three axes"
         self._chance = context.random
-        stages = stages_of(names)
-        count, points = len(stages), len(self._rows)
-        widths = [self._input_width(context), *(layer.width for layer in self._layers)]
-        self._width = min(max(widths), MOST_FEATURES)
-        fields = (
-            Field("features", ("step", "stage", "point", "feature"),
-                  (0, count, points, self._width), "values at every stage", "float32"),
-            Field("separability", ("step", "stage"), (0, count),
+        inputs = sum(math.prod(values.shape[1:]) for values in context.data.inputs)
+        self._width = min(max([inputs, *(layer.width for layer in self._layers)]), MOST_FEATURES)
+        lengths: Lengths = {
+            "stage": stages_of(names), "point": len(self._rows), "feature": self._width,
+            "coordinate": self._axes,
+        }  # fmt: skip
+        return Schema.of(
+            lengths,
+            array("features", "step stage point feature", "values at every stage", "float32"),
+            array("separability", "step stage",
                   "share of samples whose class a logistic regression tells"),
-            Field("views", ("step", "stage", "point", "coordinate"),
-                  (0, count, points, self._axes), "points at every stage", final=True),
-            Field("coordinates", ("step", "point", "coordinate"), (0, points, self._axes),
-                  "points at the last stage before the output", final=True),
+            final("views", "step stage point coordinate", "points at every stage"),
+            final("coordinates", "step point coordinate",
+                  "points at the last stage before the output"),
+            attributes=attributes, rows=self._rows,
         )  # fmt: skip
-        labels = {"stage": stages}
-        return Schema(fields, labels, attributes, self._rows)
-
-    def _input_width(self, context: Context) -> int:
-        return sum(int(np.prod(array.shape[1:])) for array in context.data.inputs)
 
     def end(self) -> Mapping[str, Array]:
         """Return the values at all stages, and how far classes can be told apart there."""

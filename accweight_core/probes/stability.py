@@ -10,26 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
-from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.filters import layers_with_filters
-from accweight_core.probes.probe import (
-    Array,
-    Field,
-    Needs,
-    Probe,
-    Results,
-    Schema,
-    named_layers,
-    option,
-)
-from accweight_core.probes.unit_weights import filters_of, rows_of
-from accweight_core.probes.walking import weights_at
+from accweight_core.probes.known import in_rows
+from accweight_core.probes.probe import Array, Needs, Probe, Results, Schema, final, option
+from accweight_core.probes.unit_weights import filters_of, layers_with_filters
+from accweight_core.probes.walking import filters_at
 from accweight_core.schema import Parameter
 from accweight_core.text import some
 
@@ -44,81 +34,64 @@ LEAST_WEIGHTS = 4
 class Stability(Probe):
     """Since when each layer is stable, and which of its filters are degenerate or duplicates."""
 
-    name: ClassVar[str] = "stability"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.WEIGHTS
-    reading: ClassVar[str] = (
+    name, version, needs = "stability", 1, Needs.WEIGHTS
+    reading = (
         "A layer is stable once its speed stays below a tenth of its largest. A falling learning "
         "rate brings every layer to rest: that it rests does not say that it has learned."
     )
 
-    quiet: float = option(0.1, "share of its largest speed below which a layer is stable")
-    alike: float = option(0.99, "absolute cosine from which on two filters are duplicates")
-    most: int = option(1024, "filters of a layer that are compared, from the first on")
+    quiet: float = option(
+        0.1, "share of its largest speed below which a layer is stable", above=0, below=1
+    )
+    alike: float = option(
+        0.99, "absolute cosine from which on two filters are duplicates", above=0, most=1
+    )
+    most: int = option(1024, "filters of a layer compared, from the first on", least=2)
 
     def start(self, context: Context) -> Schema:
         """Return the arrays of all layers with filters."""
-        if not (0 < self.quiet < 1 and 0 < self.alike <= 1 and self.most > 1):
-            raise ArgumentValueError(
-                f"probe {self.name!r}: quiet is between 0 and 1, alike above 0 and at most 1, most "
-                "at least 2"
-            )
-        self._layers = layers_with_filters(context.run)
-        if not self._layers:
-            raise ArgumentValueError(f"{context.run.source}: has no layer with filters")
-        self._context, count = context, len(self._layers)
-        units = min(max(filters_of(p) for p in self._layers.values()), self.most)
-        shape, wide = (0, count), (0, count, units)
-        fields = (
-            _final("speed", "step layer", shape, "relative change since the step before, per step"),
-            _final("distance", "step layer", shape, "relative change since the step before"),
-            _final("settled", "step layer", shape,
-                   "share of filters that point where they point at the last step (cosine 0.9)"),
-            _final("degenerate", "step layer", shape, "filters that are almost 0"),
-            _final("duplicate", "step layer", shape, "filters that point where another one does"),
-            _final("since", "layer", (count,), "step since which a layer is stable"),
-            _final("norms", "step layer unit", wide, "norm of a filter, by the layer's median"),
-            _final("twin", "step layer unit", wide, "largest absolute cosine with another filter"),
+        self._layers, self._context = layers_with_filters(context), context
+        self._width = min(max(map(filters_of, self._layers.values())), self.most)
+        return Schema.of(
+            {"layer": [*self._layers], "unit": self._width},
+            final("speed", "step layer", "relative change since the step before, per step"),
+            final("distance", "step layer", "relative change since the step before"),
+            final("settled", "step layer",
+                  "share of filters that point where they point at the last step (cosine 0.9)"),
+            final("degenerate", "step layer", "filters that are almost 0"),
+            final("duplicate", "step layer", "filters that point where another one does"),
+            final("since", "layer", "step since which a layer is stable"),
+            final("norms", "step layer unit", "norm of a filter, by the layer's median"),
+            final("twin", "step layer unit", "largest absolute cosine with another filter"),
         )  # fmt: skip
-        return Schema(fields, named_layers(tuple(self._layers)))
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Walk through the run layer by layer."""
-        units = min(max(filters_of(p) for p in self._layers.values()), self.most)
-        found: dict[str, list[Array]] = {}
-        for place, parameter in enumerate(self._layers.values()):
-            for name, values in self._of_layer(parameter, results.steps, units).items():
-                found.setdefault(name, []).append(values)
-            self._context.advance(place + 1, len(self._layers))
-        whole = {name: np.stack(each, axis=1) for name, each in found.items()}
+        layers = self._context.one_by_one([*self._layers.values()])
+        found = [self._of_layer(parameter, results.steps) for parameter in layers]
+        whole = {name: np.stack([one[name] for one in found], axis=1) for name in found[0]}
         gaps = np.diff(np.asarray(results.steps, np.float64), prepend=np.nan)[:, None]
         whole["speed"] = whole["distance"] / gaps
         return {**whole, "since": stable_since(whole["speed"], results.steps, self.quiet)}
 
-    def _of_layer(self, parameter: Parameter, steps: Sequence[int], units: int) -> dict[str, Array]:
+    def _of_layer(self, parameter: Parameter, steps: Sequence[int]) -> dict[str, Array]:
         """Return what is said of one layer at all steps."""
-        (last,) = (
-            rows_of(w, parameter) for w in weights_at(self._context, parameter.name, steps[-1:])
-        )
+        (last,) = filters_at(self._context, parameter, steps[-1:])
         ends, before = _directions(last)[0], None
-        found: dict[str, list[Array | float]] = {}
-        for weights in weights_at(self._context, parameter.name, steps):
-            rows = rows_of(weights, parameter)
+        found: list[dict[str, Any]] = []
+        for rows in filters_at(self._context, parameter, steps):
             ways, norms = _directions(rows)
-            twin = twins(ways[: self.most])
-            small = norms < DEGENERATE * np.median(norms)
-            said: dict[str, Array | float] = {
+            twin, median = twins(ways[: self.most]), np.median(norms)
+            found.append({
                 "distance": np.nan if before is None else _change(before, rows),
-                "settled": float(((ways * ends.conj()).sum(axis=1).real >= 0.9).mean()),
-                "degenerate": float(np.count_nonzero(small | (norms == 0))),
-                "duplicate": float(np.count_nonzero(twin >= self.alike)),
-                "norms": _padded(norms / (np.median(norms) or 1.0), units),
-                "twin": _padded(twin, units),
-            }
-            for name, value in said.items():
-                found.setdefault(name, []).append(value)
+                "settled": ((ways * ends.conj()).sum(axis=1).real >= 0.9).mean(),
+                "degenerate": np.count_nonzero((norms < DEGENERATE * median) | (norms == 0)),
+                "duplicate": np.count_nonzero(twin >= self.alike),
+                "norms": in_rows([norms / (median or 1.0)], self._width)[0],
+                "twin": in_rows([twin], self._width)[0],
+            })  # fmt: skip
             before = rows
-        return {name: np.array(values) for name, values in found.items()}
+        return {name: np.array([one[name] for one in found]) for name in found[0]}
 
     @classmethod
     def summary(cls, result: ProbeResult) -> Sequence[str]:
@@ -135,10 +108,6 @@ class Stability(Probe):
             named = [f"{layers[at]}/{unit}" for at, unit in np.argwhere(mask)]
             lines += [f"filters {word}: {some(named, 12)}"] if named else []
         return lines
-
-
-def _final(name: str, axes: str, shape: tuple[int, ...], words: str) -> Field:
-    return Field(name, tuple(axes.split()), shape, words, final=True)
 
 
 def _directions(rows: Array) -> tuple[Array, Array]:
@@ -160,11 +129,6 @@ def twins(directions: Array) -> Array:
     np.fill_diagonal(cosines, 0)
     found: Array = cosines.max(axis=1)
     return found
-
-
-def _padded(values: Array, units: int) -> Array:
-    kept = values[:units]
-    return np.pad(kept, (0, units - len(kept)), constant_values=np.nan)
 
 
 def stable_since(speed: Array, steps: Sequence[int], quiet: float) -> Array:

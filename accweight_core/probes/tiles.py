@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from accweight_core.probes.feature_visualization import shown
-from accweight_core.probes.pixels import folded
+from accweight_core.probes.pixels import folded, shown
 from accweight_core.probes.probe import Array
 from accweight_core.samples.pictures import scaled, smaller
 

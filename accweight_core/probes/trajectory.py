@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
 
 import numpy as np
 
@@ -30,7 +29,8 @@ from accweight_core.io.stamp import held_to, stamps_of
 from accweight_core.io.widening import working_dtype
 from accweight_core.metrics.random_walk import walk_shares
 from accweight_core.probes.context import Context
-from accweight_core.probes.probe import Array, Field, Needs, Probe, Results, Schema, option
+from accweight_core.probes.known import ratio
+from accweight_core.probes.probe import Array, Lengths, Needs, Probe, Results, Schema, final, option
 from accweight_core.schema import MEASURED_ROLES, Checkpoint, Parameter, Run
 
 MOST_BYTES = 1 << 30
@@ -41,46 +41,42 @@ MOST_BYTES = 1 << 30
 class Trajectory(Probe):
     """The path of the weights: principal components, distances and angles between steps."""
 
-    name: ClassVar[str] = "trajectory"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.WEIGHTS
-    takes_grams: ClassVar[bool] = True
+    name, version, needs = "trajectory", 1, Needs.WEIGHTS
+    takes_grams = True
 
-    components: int = option(3, "principal components to keep")
+    components: int = option(3, "principal components to keep", least=1)
 
     def start(self, context: Context) -> Schema:
         """Return the arrays; all of them are computed in the end, from all steps."""
-        if self.components < 1:
-            raise ArgumentValueError(f"components must be at least 1, got {self.components}")
         self._context = context
         self._parameters = walked_parameters(context.run)
-        layers = tuple(dict.fromkeys(p.layer for p in self._parameters))
-        count, kept, places = len(context.run.checkpoints), self.components, len(layers)
+        count = len(context.run.checkpoints)
         size_bytes = 8 * len(self._parameters) * count**2
         if size_bytes > MOST_BYTES:
             raise ArgumentValueError(
                 f"inner products of {count} steps and {len(self._parameters)} parameters take "
                 f"{size_bytes >> 20} MiB, more than {MOST_BYTES >> 20}; thin out the run"
             )
-        fields = (
-            _final("gram", ("parameter", "step", "step"), (len(self._parameters), 0, 0),
-                   "inner products of W_t - W_0"),
-            _final("coordinates", ("step", "component"), (0, kept), "principal components of all"),
-            _final("variance", ("component",), (kept,), "share of the variance that each explains"),
-            _final("cosine", ("step", "step"), (0, 0), "cosine between W_s - W_0 and W_t - W_0"),
-            _final("displacement", ("step",), (0,), "norm of W_t - W_0"),
-            _final("layer_displacement", ("step", "layer"), (0, places), "the same per layer"),
-            _final("layer_step", ("step", "layer"), (0, places), "norm of the last move"),
-            _final("layer_direction", ("step", "layer"), (0, places),
-                   "cosine between W_t - W_0 and the last step's"),
-            _final("layer_coordinates", ("step", "layer", "component"), (0, places, kept),
-                   "principal components per layer"),
-            _final("layer_variance", ("layer", "component"), (places, kept),
-                   "share of the variance that each explains, per layer"),
+        lengths: Lengths = {
+            "parameter": [parameter.name for parameter in self._parameters],
+            "layer": list(dict.fromkeys(parameter.layer for parameter in self._parameters)),
+            "component": self.components,
+        }
+        return Schema.of(
+            lengths,
+            final("gram", "parameter step step", "inner products of W_t - W_0"),
+            final("coordinates", "step component", "principal components of all"),
+            final("variance", "component", "share of the variance that each explains"),
+            final("cosine", "step step", "cosine between W_s - W_0 and W_t - W_0"),
+            final("displacement", "step", "norm of W_t - W_0"),
+            final("layer_displacement", "step layer", "the same per layer"),
+            final("layer_step", "step layer", "norm of the last move"),
+            final("layer_direction", "step layer", "cosine between W_t - W_0 and the last step's"),
+            final("layer_coordinates", "step layer component", "principal components per layer"),
+            final("layer_variance", "layer component",
+                  "share of the variance that each explains, per layer"),
+            attributes={"random_walk": walk_shares(count, self.components)},
         )  # fmt: skip
-        names = tuple(parameter.name for parameter in self._parameters)
-        null = walk_shares(count, kept)
-        return Schema(fields, {"parameter": names, "layer": layers}, {"random_walk": null})
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Walk the run once, and return everything that follows from the inner products."""
@@ -115,10 +111,6 @@ class Trajectory(Probe):
         return [f"variance explained by components (of a random walk): {', '.join(shares)}"]
 
 
-def _final(name: str, axes: tuple[str, ...], shape: tuple[int, ...], words: str) -> Field:
-    return Field(name, axes, shape, words, final=True)
-
-
 def walked_parameters(run: Run) -> tuple[Parameter, ...]:
     """Return the trained parameters of a run, in network order.
 
@@ -137,11 +129,9 @@ def grams_of(context: Context, parameters: Sequence[Parameter], steps: Sequence[
     Elements that are NaN or infinite at one of the steps are left out. Parameters that the walk of
     the analysis has observed at these steps are not read again.
     """
-    numbers = [int(step) for step in context.run.steps]
-    chosen = [context.run.checkpoints[numbers.index(step)] for step in steps]
-    first = context.run.checkpoints[0]
+    chosen, first = [context.checkpoint(step) for step in steps], context.run.checkpoints[0]
     grams = np.zeros((len(parameters), len(steps), len(steps)))
-    seen = context.grams if list(steps) == numbers else None
+    seen = context.grams if list(steps) == context.run.steps.tolist() else None
     total = sum(p.elements for p in parameters)
     done = 0
     with held_to(stamps_of([first, *chosen])), OpenFiles() as files, one_blas_thread():
@@ -205,10 +195,7 @@ def path_components(gram: Array, count: int) -> tuple[Array, Array]:
 def cosines(gram: Array) -> Array:
     """Return the cosine between any two steps; NaN at steps that have not moved."""
     lengths = norms(gram)
-    both = np.outer(lengths, lengths)
-    found = np.full_like(gram, np.nan)
-    np.divide(gram, both, out=found, where=both > 0)
-    return np.clip(found, -1, 1)
+    return np.clip(ratio(gram, np.outer(lengths, lengths)), -1, 1)
 
 
 def norms(gram: Array) -> Array:

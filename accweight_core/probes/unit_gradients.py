@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 import numpy as np
 
-from accweight_core.probes.network import BoundNetwork
+from accweight_core.probes.network import BoundNetwork, portions_of
+from accweight_core.probes.patches import with_mask
 from accweight_core.probes.probe import Array
 from accweight_core.probes.units import UnitAxes
 
@@ -39,16 +37,9 @@ def unit_gradients(
         An array of the shape of x.
     """
     found = []
-    for start in range(0, len(x), size or AT_ONCE):
-        rows = range(start, min(start + (size or AT_ONCE), len(x)))
-        filled = [*rows, *[rows[-1]] * (size - len(rows))]
+    for rows, filled in portions_of(len(x), size, AT_ONCE):
         mask = np.zeros((len(filled), axes.count, axes.positions), np.float32)
         mask[range(len(filled)), units[filled], places[filled]] = 1
-        own = network.patch({node: partial(_masked, axes=axes, mask=mask)})
+        own = with_mask(network, node, axes, mask)
         found.append(np.asarray(own.gradient(x[filled], (node, None)))[: len(rows)])
     return np.concatenate(found)
-
-
-def _masked(value: Any, axes: UnitAxes, mask: Array) -> Any:
-    """Return the value of a node, 0 but for one unit of every sample."""
-    return value * axes.tensor_like(value, mask)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -18,37 +18,24 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.binding.described import Described
 from accweight_core.probes.context import Context
-from accweight_core.probes.evaluate import Form, Loss, scoring_of
-from accweight_core.probes.network import OUTPUT, samples_at_once
-from accweight_core.probes.probe import (
-    Array,
-    Batch,
-    Field,
-    Needs,
-    Probe,
-    Schema,
-    Step,
-    named_layers,
-    option,
-)
+from accweight_core.probes.known import in_rows
+from accweight_core.probes.network import OUTPUT, filled_up, samples_at_once
+from accweight_core.probes.probe import Array, Batch, Needs, Probe, Schema, Step, array, option
+from accweight_core.probes.scoring import Form, Loss, scoring_of
 from accweight_core.probes.unit_weights import UnitWeights
-from accweight_core.probes.units import UnitAxes
+from accweight_core.probes.units import UnitAxes, unit_counts
 from accweight_core.probes.varied import Explained
 from accweight_core.schema import Kind, Layer
 from accweight_core.text import some
-
-MOST_UNITS = 4096
-"""Units per layer that are stored."""
 
 
 @dataclass
 class UnitSaliency(Probe):
     """What the loss owes to each unit, and how much it pulls at the weights of each."""
 
-    name: ClassVar[str] = "unit_saliency"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.FORWARD | Needs.INPUT_GRADIENT | Needs.WEIGHT_GRADIENT
-    reading: ClassVar[str] = (
+    name, version = "unit_saliency", 1
+    needs = Needs.FORWARD | Needs.INPUT_GRADIENT | Needs.WEIGHT_GRADIENT
+    reading = (
         "To first order, saliency is by how much the loss of a sample changes without the unit. A "
         "unit that others could stand in for has some all the same, and what is far from 0 changes "
         "more than that."
@@ -60,34 +47,30 @@ class UnitSaliency(Probe):
     at: int = option(-1, "position of that output, where there are several, as of tokens")
     loss: Loss = option("auto", "loss: by default cross_entropy for classes, mse for numbers")
     output_is: Form = option("auto", "scores (logits) or probabilities; by default by its values")
-    points: int = option(128, "samples, each class with its share")
+    points: int = option(128, "samples, each class with its share", least=1)
     layers: tuple[str, ...] = option((), "layers; by default all")
 
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the layers and what is differentiated."""
-        if self.points < 1:
-            raise ArgumentValueError(f"probe {self.name!r}: points is at least 1")
-        nodes = self.layers or context.layers_of_samples
-        self._axes = {node: context.checked_axes(node, "leave it out") for node in nodes}
+        self._axes = context.axes_of(self.layers, "leave it out")
         if not self._axes:
             raise ArgumentValueError(f"probe {self.name!r}: no layer has values of samples")
         self._weights = _weights_of(context, self._axes)
         self._rows = context.chosen_rows(self.points)
         self._size = samples_at_once(context.network.inputs)
         of = self._differentiated(context)
-        self._width = min(max(axes.count for axes in self._axes.values()), MOST_UNITS)
-        count = len(self._axes)
-        shape, wide = (0, count), (0, count, self._width)
-        fields = (
-            Field("layer_saliency", ("step", "layer"), shape, "saliency of all units of a layer"),
-            Field("layer_gradient", ("step", "layer"), shape,
+        self._width = max(unit_counts(self._axes).values())
+        return Schema.of(
+            {"layer": [*self._axes], "unit": self._width},
+            array("layer_saliency", "step layer", "saliency of all units of a layer"),
+            array("layer_gradient", "step layer",
                   f"mean norm of the gradient of the {of} by the weights of a layer"),
-            Field("saliency", ("step", "layer", "unit"), wide,
+            array("saliency", "step layer unit",
                   f"what the {of} owes to a unit: mean |gradient x value|", "float32"),
-            Field("gradient", ("step", "layer", "unit"), wide,
+            array("gradient", "step layer unit",
                   f"mean norm of the gradient of the {of} by the weights of a unit", "float32"),
+            attributes={"of": of}, rows=self._rows,
         )  # fmt: skip
-        return Schema(fields, named_layers(tuple(self._axes)), {"of": of}, self._rows)
 
     def _differentiated(self, context: Context) -> str:
         """Choose what is differentiated, and return it in a word."""
@@ -107,7 +90,7 @@ class UnitSaliency(Probe):
 
     def begin(self, step: Step) -> None:
         """Start the sums of a step."""
-        self._network, self._count = step.network, 0
+        self._network, self._count = step.bound, 0
         sizes = {node: axes.count for node, axes in self._axes.items()}
         self._saliency = {node: np.zeros(count) for node, count in sizes.items()}
         self._gradient = {node: np.zeros(count) for node, count in sizes.items()}
@@ -115,14 +98,14 @@ class UnitSaliency(Probe):
 
     def measure(self, batch: Batch) -> None:
         """Differentiate by every sample of a batch."""
-        if self._network is None:
-            raise ArgumentValueError(f"probe {self.name!r} needs a network")
         factors = self._factors(batch)
         names = dict.fromkeys(n for one in self._weights.values() for n in one.names)
         for at in range(len(batch.rows)):
-            x = {name: self._filled(value[at : at + 1]) for name, value in batch.inputs.items()}
-            of = OUTPUT, self._filled(factors[at : at + 1], zeros=True)
-            found = self._network.gradient(x, of, [*self._axes, *names])
+            own = {name: value[at : at + 1] for name, value in batch.inputs.items()}
+            of = np.zeros((max(self._size, 1), *factors.shape[1:]), factors.dtype)
+            of[0] = factors[at]
+            x = filled_up(own, self._size)
+            found = self._network.gradient(x, (OUTPUT, of), [*self._axes, *names])
             self._add(batch, at, dict(found))
 
     def _factors(self, batch: Batch) -> Array:
@@ -140,16 +123,11 @@ class UnitSaliency(Probe):
             found[(at, *(unit if isinstance(unit, tuple) else (unit,)))] = 1
         return found
 
-    def _filled(self, value: Array, *, zeros: bool = False) -> Array:
-        """Return a sample as often as the network takes samples at a time."""
-        missing = max(self._size - 1, 0)
-        return np.concatenate([value, value.repeat(missing, axis=0) * (0 if zeros else 1)])
-
     def _add(self, batch: Batch, at: int, found: Mapping[str, Array]) -> None:
         """Add what was found of one sample."""
         for node, axes in self._axes.items():
             value = axes.of(batch.outputs[node][at : at + 1])
-            gradient = axes.of(np.moveaxis(found[node], axes.samples, 0)[:1])
+            gradient = axes.made(found[node], 1)
             self._saliency[node] += np.abs(_dot(value, gradient))
             weights = self._weights[node]
             self._gradient[node] += np.sqrt(weights.squares(found))
@@ -158,21 +136,18 @@ class UnitSaliency(Probe):
 
     def end(self) -> Mapping[str, Array]:
         """Return the means of the step."""
-        saliency, gradient = (
-            np.full((len(self._axes), self._width), np.nan, np.float32) for _ in range(2)
-        )
-        for row, (node, weights) in enumerate(self._weights.items()):
-            kept = min(weights.count, self._width)
-            saliency[row, :kept] = self._saliency[node][:kept] / self._count
-            if weights.are_known:
-                gradient[row, :kept] = self._gradient[node][:kept] / self._count
+        saliency = [total / self._count for total in self._saliency.values()]
+        gradient = [
+            self._gradient[node] / self._count if weights.are_known else np.array([])
+            for node, weights in self._weights.items()
+        ]
         known = [bool(one.names) for one in self._weights.values()]
         wholes = np.array([*self._whole.values()]) / self._count
         return {
             "layer_saliency": np.array([v.sum() for v in self._saliency.values()]) / self._count,
             "layer_gradient": np.where(known, wholes, np.nan),
-            "saliency": saliency,
-            "gradient": gradient,
+            "saliency": in_rows(saliency, self._width, np.float32),
+            "gradient": in_rows(gradient, self._width, np.float32),
         }
 
     @classmethod

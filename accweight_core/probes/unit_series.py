@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
-from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.filters import layers_with_filters
-from accweight_core.probes.probe import Array, Field, Needs, Probe, Results, Schema, option
-from accweight_core.probes.unit_weights import filters_of, rows_of
-from accweight_core.probes.walking import weights_at
+from accweight_core.probes.probe import Array, Needs, Probe, Results, Schema, final, option
+from accweight_core.probes.unit_weights import filters_of, layers_with_filters
+from accweight_core.probes.units import unit_names
+from accweight_core.probes.walking import filters_at
+from accweight_core.schema import Parameter
 from accweight_core.text import some
 
 OUTLIER = 6.0
@@ -35,10 +35,8 @@ ROBUST = 1.4826
 class UnitSeries(Probe):
     """Curves of thousands of filters over the steps, thinned without losing outliers."""
 
-    name: ClassVar[str] = "unit_series"
-    version: ClassVar[int] = 1
-    needs: ClassVar[Needs] = Needs.WEIGHTS
-    reading: ClassVar[str] = (
+    name, version, needs = "unit_series", 1, Needs.WEIGHTS
+    reading = (
         "First come the curves that leave all others, then ones that stand for the rest. The band "
         "from low to high has nine of ten curves: what is drawn above it is rare, not typical."
     )
@@ -47,51 +45,42 @@ class UnitSeries(Probe):
         "change", "relative change since the step before, or norm"
     )
     layers: tuple[str, ...] = option((), "layers; by default all with filters")
-    keep: int = option(40, "curves that are kept, at most half of them outliers")
-    most: int = option(4096, "filters of a layer, from the first on")
+    keep: int = option(40, "curves that are kept, at most half of them outliers", least=2)
+    most: int = option(4096, "filters of a layer, from the first on", least=1)
 
     def start(self, context: Context) -> Schema:
         """Return the arrays, and choose the layers."""
-        found = layers_with_filters(context.run)
-        unknown = [name for name in self.layers if name not in found]
-        if unknown or not found or self.keep < 2 or self.most < 1:
-            raise ArgumentValueError(
-                f"probe {self.name!r}: keep is 2 at least, most 1; layers with filters are "
-                f"{some(list(found), 12) or 'none'}"
-            )
-        self._layers = {name: found[name] for name in self.layers or found}
-        self._context = context
-        self._names = [f"{name}/{unit}" for name, parameter in self._layers.items()
-                       for unit in range(min(filters_of(parameter), self.most))]  # fmt: skip
-        count = min(self.keep, len(self._names))
+        self._layers, self._context = layers_with_filters(context, self.layers), context
+        self._names = unit_names(
+            {name: min(filters_of(p), self.most) for name, p in self._layers.items()}
+        )
         words = "relative change since the step before" if self.of == "change" else "norm"
-        fields = (
-            Field("series", ("step", "unit"), (0, count), f"{words} of a filter", final=True),
-            Field("deviation", ("unit",), (count,), "largest robust deviation of a curve",
-                  final=True),
-            Field("median", ("step",), (0,), f"median of all filters: {words}", final=True),
-            Field("low", ("step",), (0,), "what one filter of twenty is below", final=True),
-            Field("high", ("step",), (0,), "what one filter of twenty is above", final=True),
-            Field("outliers", ("step",), (0,), "filters that leave the others at the step",
-                  final=True),
-        )  # fmt: skip
-        return Schema(fields, attributes={"filters": len(self._names)})
+        return Schema.of(
+            {"unit": min(self.keep, len(self._names))},
+            final("series", "step unit", f"{words} of a filter"),
+            final("deviation", "unit", "largest robust deviation of a curve"),
+            final("median", "step", f"median of all filters: {words}"),
+            final("low", "step", "what one filter of twenty is below"),
+            final("high", "step", "what one filter of twenty is above"),
+            final("outliers", "step", "filters that leave the others at the step"),
+            attributes={"filters": len(self._names)},
+        )
+
+    def _curves(self, parameter: Parameter, steps: Sequence[int]) -> Array:
+        """Return (steps, filters) of one layer."""
+        before, curves = None, []
+        for whole in filters_at(self._context, parameter, steps):
+            rows = whole[: self.most]
+            norms = np.linalg.norm(rows, axis=1)
+            moved = np.zeros(len(rows)) if before is None else np.linalg.norm(rows - before, axis=1)
+            curves.append(norms if self.of == "norm" else moved / np.where(norms > 0, norms, 1))
+            before = rows
+        return np.array(curves)
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Walk through the run layer by layer, and thin the curves."""
-        parts = []
-        for place, parameter in enumerate(self._layers.values()):
-            before, curves = None, []
-            for weights in weights_at(self._context, parameter.name, results.steps):
-                rows = rows_of(weights, parameter)[: self.most]
-                norms = np.linalg.norm(rows, axis=1)
-                moved = (
-                    np.zeros(len(rows)) if before is None else np.linalg.norm(rows - before, axis=1)
-                )
-                curves.append(norms if self.of == "norm" else moved / np.where(norms > 0, norms, 1))
-                before = rows
-            parts.append(np.array(curves))
-            self._context.advance(place + 1, len(self._layers))
+        layers = self._context.one_by_one([*self._layers.values()])
+        parts = [self._curves(parameter, results.steps) for parameter in layers]
         series = np.concatenate(parts, axis=1)
         far = deviations(series)
         self._chosen = thinned(series, far.max(axis=0), min(self.keep, series.shape[1]))
@@ -105,7 +94,7 @@ class UnitSeries(Probe):
             "median": middle,
             "low": low,
             "high": high,
-            "outliers": (far > OUTLIER).sum(axis=1).astype(np.float64),
+            "outliers": (far > OUTLIER).sum(axis=1),
         }
 
     def labels(self, values: Mapping[str, Array]) -> Mapping[str, tuple[str, ...]]:

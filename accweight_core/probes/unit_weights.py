@@ -11,9 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from accweight_core.arguments import brief
+from accweight_core.dtypes import is_measurable
+from accweight_core.errors import UnknownNameError
 from accweight_core.probes.binding.recurrent import Stack, stacks_of
+from accweight_core.probes.context import Context
 from accweight_core.probes.probe import Array
-from accweight_core.schema import MEASURED_ROLES, Axis, Layer, Parameter
+from accweight_core.schema import MEASURED_ROLES, Axis, Layer, Parameter, Role
+from accweight_core.text import some
 
 
 @dataclass(frozen=True)
@@ -135,3 +140,32 @@ def rows_of(weights: Array, parameter: Parameter) -> Array:
     first = np.moveaxis(weights, outputs, range(len(outputs)))
     count = int(np.prod(first.shape[: len(outputs)]))
     return first.reshape(count, -1)
+
+
+def layers_with_filters(context: Context, names: Sequence[str] = ()) -> dict[str, Parameter]:
+    """Return the weights of layers that have filters, by their names: of all if none is named.
+
+    Raises:
+        UnknownNameError: If there is no such layer, or none at all.
+    """
+    layers = {one.name: p for one in context.run.layers if (p := _first_matrix(one)) is not None}
+    if not layers:
+        raise UnknownNameError(
+            f"probe {context.probe!r}: {context.run.source} has no layer with filters"
+        )
+    for name in names:
+        if name not in layers:
+            raise UnknownNameError(
+                f"probe {context.probe!r}: no layer {brief(name)} has filters; layers that do: "
+                f"{some(list(layers), 12)}"
+            )
+    return {name: layers[name] for name in names or layers}
+
+
+def _first_matrix(layer: Layer) -> Parameter | None:
+    """Return the weights of a layer with filters; None without one."""
+    for parameter in layer.parameters:
+        is_weight = parameter.role is Role.WEIGHT and is_measurable(parameter.dtype)
+        if is_weight and len(parameter.shape) > 1:
+            return parameter
+    return None

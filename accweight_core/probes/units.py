@@ -9,13 +9,16 @@ network is given one sample less.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from accweight_core.probes.network import Array
+
+MOST_UNITS = 4096
+"""Units of a node of which something is stored, unless a probe says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,15 @@ class UnitAxes:
         moved = np.moveaxis(values, self.units, range(1, 1 + len(self.units)))
         return moved.reshape(len(values), self.count, -1)
 
+    def made(self, values: Array, count: int) -> Array:
+        """Return values as the network computes them as (samples, units, positions).
+
+        Args:
+            values: The values.
+            count: Samples, from the first on: others fill up what a network takes at a time.
+        """
+        return self.of(np.moveaxis(values, self.samples, 0)[:count])
+
     def back(self, values: Array, shape: Sequence[int]) -> Array:
         """Return (samples, units, positions) as the network computes them.
 
@@ -66,6 +78,38 @@ class UnitAxes:
         lengths = list(value.shape)
         shape = [lengths.pop(self.samples), *lengths]
         return value.new_tensor(self.back(values, shape))
+
+
+def unit_counts(nodes: Mapping[str, UnitAxes], most: int = MOST_UNITS) -> dict[str, int]:
+    """Return how many units of nodes are kept, by the node: so many at most, from the first on."""
+    return {node: min(axes.count, most) for node, axes in nodes.items()}
+
+
+def unit_names(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the names of units of nodes, those of the first node first.
+
+    >>> unit_names({"conv": 2, "fc": 1})
+    ('conv/0', 'conv/1', 'fc/0')
+    """
+    return tuple(f"{node}/{unit}" for node, count in counts.items() for unit in range(count))
+
+
+def side_by_side(
+    nodes: Mapping[str, UnitAxes],
+    outputs: Mapping[str, Array],
+    most: int,
+    pooled: Callable[[Array], Array],
+) -> Array:
+    """Return (samples, units): one value of every unit of several nodes.
+
+    Args:
+        nodes: The nodes.
+        outputs: Their values, samples first.
+        most: Units of each at most, from the first on.
+        pooled: Makes (samples, units) of (samples, units, positions).
+    """
+    found = [pooled(axes.of(outputs[node])[:, :most]) for node, axes in nodes.items()]
+    return np.concatenate(found, axis=1)
 
 
 @dataclass(frozen=True, slots=True)

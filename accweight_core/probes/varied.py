@@ -7,7 +7,7 @@ and a token has the sum over its units.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +15,13 @@ import numpy as np
 
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.network import OUTPUT, BoundNetwork, Unit, samples_at_once
+from accweight_core.probes.network import (
+    OUTPUT,
+    BoundNetwork,
+    Unit,
+    portions_of,
+    samples_at_once,
+)
 from accweight_core.probes.probe import Array, Batch
 from accweight_core.probes.units import UnitAxes
 
@@ -77,9 +83,9 @@ class Varied:
         if self.axes is None:
             return x.astype(np.float32, copy=False)
         parts = []
-        for rows, given in self._portions(x):
-            made = self._bound.run({self.input: given}, [self.node])[self.node]
-            parts.append(self.axes.of(np.moveaxis(made, self.axes.samples, 0))[: len(rows)])
+        for rows, taken in portions_of(len(x), self.at_once):
+            made = self._bound.run({self.input: x[taken]}, [self.node])[self.node]
+            parts.append(self.axes.made(made, len(rows)))
         return np.concatenate(parts).astype(np.float32)
 
     def gradient(self, values: Array, x: Array, unit: Unit) -> Array:
@@ -91,23 +97,23 @@ class Varied:
             unit: The number.
         """
         parts = []
-        for rows, given in self._portions(values if self.axes is None else x):
+        for rows, taken in portions_of(len(x), self.at_once):
             if self.axes is None:
-                found = self._bound.gradient(given, (OUTPUT, unit))
+                found = self._bound.gradient(values[taken], (OUTPUT, unit))
                 parts.append(np.asarray(found)[: len(rows)])
                 continue
-            bound = self._with(self._filled(values[rows]))
-            made = bound.gradient({self.input: given}, (OUTPUT, unit), [self.node])
-            native = np.asarray(made[self.node])
-            parts.append(self.axes.of(np.moveaxis(native, self.axes.samples, 0))[: len(rows)])
+            bound = self._with(values[taken])
+            made = bound.gradient({self.input: x[taken]}, (OUTPUT, unit), [self.node])
+            parts.append(self.axes.made(np.asarray(made[self.node]), len(rows)))
         return np.concatenate(parts)
 
     def outputs(self, values: Array, x: Array) -> Array:
         """Return the output of the network for what is varied."""
+        given = values if self.axes is None else x
         parts = []
-        for rows, given in self._portions(values if self.axes is None else x):
-            bound = self._bound if self.axes is None else self._with(self._filled(values[rows]))
-            parts.append(bound.run({self.input: given})[OUTPUT][: len(rows)])
+        for rows, taken in portions_of(len(given), self.at_once):
+            made = self._with(values[taken]).run({self.input: given[taken]})
+            parts.append(made[OUTPUT][: len(rows)])
         return np.concatenate(parts)
 
     def summed(self, ratings: Array) -> Array:
@@ -124,23 +130,10 @@ class Varied:
         return self.network
 
     def _with(self, values: Array) -> BoundNetwork:
-        """Return the network in which the node has these values."""
-        axes = self.axes
-        if axes is None:
+        """Return the network in which the node, if there is one, has these values."""
+        if self.axes is None:
             return self._bound
-
-        return self._bound.patch({self.node: partial(axes.tensor_like, values=values)})
-
-    def _portions(self, x: Array) -> Iterator[tuple[Array, Array]]:
-        """Yield (rows, samples) as many at a time as the network takes."""
-        size = self.at_once or max(len(x), 1)
-        for start in range(0, len(x), size):
-            rows = np.arange(start, min(start + size, len(x)))
-            yield rows, self._filled(x[rows])
-
-    def _filled(self, x: Array) -> Array:
-        missing = self.at_once - len(x)
-        return x if missing <= 0 else np.concatenate([x, x[-1:].repeat(missing, axis=0)])
+        return self._bound.patch({self.node: partial(self.axes.tensor_like, values=values)})
 
 
 def is_whole(context: Context) -> bool:

@@ -11,6 +11,8 @@ from accweight_core.io.stamp import held_to, stamps_of
 from accweight_core.probes.context import Context
 from accweight_core.probes.passes import read_parameter
 from accweight_core.probes.probe import Array
+from accweight_core.probes.unit_weights import rows_of
+from accweight_core.schema import Parameter
 
 
 def weights_at(context: Context, name: str, steps: Sequence[int]) -> Iterator[Array]:
@@ -24,9 +26,14 @@ def weights_at(context: Context, name: str, steps: Sequence[int]) -> Iterator[Ar
     Returns:
         Arrays of float64, or complex128.
     """
-    numbers = [int(step) for step in context.run.steps]
-    chosen = [context.run.checkpoints[numbers.index(step)] for step in steps]
+    chosen = [context.checkpoint(step) for step in steps]
     with held_to(stamps_of(chosen)), OpenFiles() as files:
         for checkpoint in chosen:
             found = read_parameter(files, checkpoint, name)
             yield found.astype(np.result_type(found, np.float64), copy=False)
+
+
+def filters_at(context: Context, parameter: Parameter, steps: Sequence[int]) -> Iterator[Array]:
+    """Yield (filters, weights of each) of a parameter at some steps, as `weights_at` does."""
+    for weights in weights_at(context, parameter.name, steps):
+        yield rows_of(weights, parameter)

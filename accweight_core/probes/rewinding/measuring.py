@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from accweight_core.probes.context import Context, Portion
-from accweight_core.probes.evaluate import Scoring
 from accweight_core.probes.network import (
     OUTPUT,
     Array,
@@ -17,6 +16,7 @@ from accweight_core.probes.network import (
     Network,
     ResumableNetwork,
 )
+from accweight_core.probes.scoring import Scoring
 
 SCORES = ("loss", "accuracy")
 

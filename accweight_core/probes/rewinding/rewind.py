@@ -13,14 +13,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.evaluate import Form, Loss, check_targets, scoring_of
 from accweight_core.probes.network import OUTPUT, BoundNetwork
 from accweight_core.probes.probe import Array, Field, Needs, Probe, Results, Schema, option
 from accweight_core.probes.rewinding.measuring import SCORES, Measuring, Scores
@@ -28,6 +26,7 @@ from accweight_core.probes.rewinding.parts import LayerPart, parts_of
 from accweight_core.probes.rewinding.said import summary_of
 from accweight_core.probes.rewinding.states import States
 from accweight_core.probes.rewinding.statistics import Found, norm_nodes, recomputed
+from accweight_core.probes.scoring import Form, Loss, check_targets, scoring_of
 
 TRIED = 8
 """Samples on which batch norms are looked for."""
@@ -46,10 +45,8 @@ Goal = tuple[str, int]
 class Rewind(Probe):
     """What is lost when one layer, with its norm, is put back to a step or a random draw."""
 
-    name: ClassVar[str] = "rewind"
-    version: ClassVar[int] = 2
-    needs: ClassVar[Needs] = Needs.FORWARD
-    told_at: ClassVar[Literal["first", "last"]] = "first"  # at the last one nothing is put back
+    name, version, needs = "rewind", 2, Needs.FORWARD
+    told_at = "first"  # at the last one nothing is put back
 
     loss: Loss = option("auto", "loss: by default cross_entropy for classes, mse for numbers")
     draws: int = option(1, "random draws per layer")

@@ -1,0 +1,42 @@
+"""How alike things are, filters, pictures or samples: cosines, and nearest neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from accweight_core.probes.probe import Array
+
+
+def directions(values: Array) -> Array:
+    """Return (things, elements) float64: things as vectors of length 1; NaN for those that are 0.
+
+    Args:
+        values: (things, ...).
+    """
+    flat = values.reshape(len(values), -1).astype(np.float64)
+    norms = np.linalg.norm(flat, axis=1, keepdims=True)
+    found: Array = np.divide(flat, norms, out=np.full_like(flat, np.nan), where=norms > 0)
+    return found
+
+
+def likeness_to_last(found: Sequence[Array] | Array) -> Array:
+    """Return (steps, things): the cosine between each thing and what it is at the last step.
+
+    Args:
+        found: (things, ...) at every step.
+    """
+    last = directions(found[-1])
+    return np.stack([(directions(values) * last).sum(axis=1) for values in found])
+
+
+def neighbours_of(points: Array, count: int, metric: str = "euclidean") -> Array:
+    """Return (points, count): the nearest other points of each, nearest first."""
+    from sklearn.neighbors import NearestNeighbors
+
+    count = min(count, len(points) - 1)
+    search: Any = NearestNeighbors(n_neighbors=count, algorithm="brute", metric=metric).fit(points)
+    found: Array = search.kneighbors(return_distance=False)
+    return found

@@ -267,6 +267,22 @@ def test_layers_of_two_runs_stand_at_the_same_depth_whatever_the_other_lacks() -
     np.testing.assert_array_equal(first.spots, second.spots)
 
 
+def test_two_runs_stand_on_shelves_at_the_same_heights_whatever_is_on_them() -> None:
+    names = [f"l{i}" for i in range(12)]
+    flat = shown({f"{name}.weight": (30, 40) for name in names})
+    tall = shown({f"{name}.weight": (30 + 40 * (i > 3), 40) for i, name in enumerate(names[:10])})
+
+    both = [
+        arrange(layers, slots=names, beside=(flat, tall)) for layers in (flat, tall)
+    ]  # fmt: skip
+
+    assert both[0].has_shelves
+    np.testing.assert_array_equal(both[0].spots, both[1].spots)
+    for places in both:
+        lower = places.rows > 5
+        assert places.corners[lower, 1].max() < places.spots[0, 1], "none reaches the next shelf"
+
+
 def test_plates_grow_slowly_within_limits() -> None:
     shapes = {"tiny": (1,), "small.weight": (9, 9), "mid.weight": (90, 90)}
     places = places_of({**shapes, "huge.weight": (200_000, 50_000)})

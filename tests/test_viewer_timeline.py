@@ -441,6 +441,30 @@ def test_the_selected_curve_is_thick_and_drawn_last(qtbot: Any, analysis: Path) 
     assert drawn[-1].width > drawn[0].width
 
 
+def test_curves_have_beads_where_their_colour_is_that_of_another(
+    qtbot: Any, tmp_path: Path
+) -> None:
+    names = [f"layer{n}" for n in range(9)]
+    chart = Chart(session_of(stored(tmp_path, "run", walks(names, 3))))
+
+    drawn = {stroke.name: stroke for stroke in strokes(chart, None, DARK)}
+    selected = {stroke.name: stroke for stroke in strokes(chart, "layer8", DARK)}
+    surface = Surface(DARK, QtGui.QFont(), 600, 160, 1.0)
+    image = TimelineImage(chart, None, surface)
+    seen = image.pixmap().toImage()
+
+    assert not seen.isNull()
+    assert [name for name in names if drawn[name].has_beads] == ["layer7", "layer8"]
+    assert drawn["layer8"].colour == drawn["layer1"].colour
+    assert not selected["layer8"].has_beads, "its colour is its own"
+    place = {s.name: image._y[0][s.row] for s in image.strokes}
+    x = round(image._x[0][1])
+    for name, beaded in (("layer7", True), ("layer0", False)):
+        above = seen.pixelColor(x, round(place[name][1]) - 2)
+        apart = abs(above.red() - drawn[name].colour.red())
+        assert (apart < 60 and above != QtGui.QColor(DARK.panel)) is beaded, name
+
+
 def test_of_many_layers_the_top_three_are_coloured_and_the_others_faint(
     qtbot: Any, wide: Path
 ) -> None:

@@ -117,6 +117,7 @@ def arrange(
     *,
     true_scale: bool = False,
     slots: Sequence[str] | None = None,
+    beside: Sequence[Sequence[ShownLayer]] = (),
 ) -> Arrangement:
     """Return the positions of the plates of some layers.
 
@@ -126,6 +127,7 @@ def arrange(
             layers: a line, lines on shelves, or rows.
         true_scale: Whether texels have the same size on all plates.
         slots: Names of all layers with a slot, for two runs with different layers.
+        beside: Layers of the other runs, whose shelves are at the same heights.
     """
     names = list(slots or [layer.name for layer in layers])
     fold = how == "rows" or (how == "auto" and len(names) > LINE_LIMIT)
@@ -137,12 +139,15 @@ def arrange(
     columns = _column_widths(rows, by_name, sizes) if fold else []
     folded = any(len(members) > 1 for members in rows)
     step = DEPTH_STEP if folded else LINE_STEP
-    step *= max(1.0, float(np.median(sizes[:, 0])) if count else 1.0)
+    others = [({o.name: o for o in run}, _sizes(run, true_scale=true_scale)) for run in beside]
+    runs = [(by_name, sizes), *others]
+    step *= max([1.0, *(float(np.median(own[:, 0])) for _, own in runs if len(own))])
     spots = np.zeros((len(rows), 3))
     spots[:, 2] = -step * np.arange(len(rows))
     if not folded:
-        cut = how == "auto" and slots is None  # shelves of two runs would be at other heights
-        spots = _line(names, by_name, sizes, step, shelves=cut, shared=slots is not None)
+        lines = _shelves(names) if how == "auto" else [names]
+        heights = np.max([_heights(lines, *run) for run in runs], axis=0)
+        spots = _line(lines, heights, by_name, sizes, step, shared=slots is not None)
     for row, members in enumerate(rows):
         x = -sum(columns) / 2
         _, floor, depth = spots[row].tolist()
@@ -158,33 +163,43 @@ def arrange(
     return Arrangement(corners, sizes, row_of, folded, spots, titles, prefixes)
 
 
-def _line(
-    names: Sequence[str],
-    by_name: Mapping[str, ShownLayer],
-    sizes: Floats,
-    step: float,
-    *,
-    shelves: bool,
-    shared: bool,
-) -> Floats:
-    """Return (layers, 3): where the layers of a line stand, on shelves if it is long.
+def _shelves(names: Sequence[str]) -> list[list[str]]:
+    """Return names cut into lines of equal length, if they are many."""
+    count = max(-(-len(names) // SHELF), 1)
+    return [part.tolist() for part in np.array_split(np.array(names, object), count)]
 
-    Args:
-        names: All slots, in network order.
-        by_name: The layers that there are.
-        sizes: (plates, 2) width and height.
-        step: Distance between two layers.
-        shelves: Whether a long line is cut.
-        shared: Whether two runs stand at the same places.
-    """
-    count = -(-len(names) // SHELF) if shelves else 1
-    lines = [part.tolist() for part in np.array_split(np.array(names, object), max(count, 1))]
-    heights = np.array(
+
+def _heights(
+    lines: Sequence[Sequence[str]], by_name: Mapping[str, ShownLayer], sizes: Floats
+) -> Floats:
+    """Return (lines,): the height of the highest layer of each."""
+    return np.array(
         [
             max((_grouped(by_name.get(name), sizes).height for name in line), default=0.0)
             for line in lines
         ]
     )
+
+
+def _line(
+    lines: Sequence[Sequence[str]],
+    heights: Floats,
+    by_name: Mapping[str, ShownLayer],
+    sizes: Floats,
+    step: float,
+    *,
+    shared: bool,
+) -> Floats:
+    """Return (layers, 3): where the layers of a line stand, on shelves if it is long.
+
+    Args:
+        lines: All slots, in network order, a line for each shelf.
+        heights: (lines,) heights of the shelves.
+        by_name: The layers that there are.
+        sizes: (plates, 2) width and height.
+        step: Distance between two layers.
+        shared: Whether two runs stand at the same places.
+    """
     floors = np.cumsum((heights * (1 + SHELF_GAP))[::-1])[::-1] - heights * (1 + SHELF_GAP)
     spots = [
         np.stack(

@@ -223,11 +223,13 @@ class Session:
 
     def arrangement(self, source: PlateSource) -> Arrangement:
         """Return the positions of the plates of a source."""
+        together = self.related and len(self.runs) > 1
         return arrange(
             source.layers,
             self.settings.arrangement,
             true_scale=self.settings.true_scale,
-            slots=self.layer_names if self.related and len(self.runs) > 1 else None,
+            slots=self.layer_names if together else None,
+            beside=[run.layers for run in self.runs[:MOST_SCENES]] if together else (),
         )
 
     def colour_scale(self, *, signed: bool = False) -> ColourScale:

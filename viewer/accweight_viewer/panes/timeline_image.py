@@ -5,6 +5,7 @@ It is drawn into a pixmap whenever anything but the time changes; the cursor is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
@@ -32,6 +33,9 @@ FAINT = 0.3
 """Opacity of what was measured, behind the curve that is smoothed."""
 
 TICK_GAP = 22
+BEAD, BEADS_APART = 2.6, 36.0
+"""Radius of the beads on curves, and pixels between two."""
+
 _LEFT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignLeft
 _RIGHT = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignRight
 _CENTRE = QtCore.Qt.AlignmentFlag.AlignCenter
@@ -119,6 +123,8 @@ class TimelineImage(TimelinePlaces):
             _draw_line(painter, x, raw, pen_of(faint, 1.0))
         pen = pen_of(stroke.colour, stroke.width, _of_run(CURVE_DASHES, stroke.run))
         _draw_line(painter, x, y, pen)
+        if stroke.has_beads:
+            _draw_beads(painter, x, y, stroke.colour)
 
     def _draw_measures(self, painter: Any) -> None:
         colours = self._measure_colours()
@@ -160,6 +166,8 @@ class TimelineImage(TimelinePlaces):
             text = elided(name, self._label_room + 2, self._metrics.horizontalAdvance)
             box = QtCore.QRectF(left, y - line / 2, self._label_room + 4, line)
             painter.drawText(box, _LEFT, text)
+            if stroke.has_beads:
+                _draw_bead(painter, left - 5, y, stroke.colour)
             if abs(y - wanted) > 2:  # what leads from the end of the curve to its name
                 colour.setAlphaF(0.6)
                 painter.setPen(QtGui.QPen(colour, 1))
@@ -210,3 +218,18 @@ def _draw_line(painter: Any, x: Floats, y: Floats, pen: Any) -> None:
     painter.setBrush(pen.color())
     for at in alone:
         painter.drawEllipse(QtCore.QPointF(x[at], y[at]), 1.5, 1.5)
+
+
+def _draw_beads(painter: Any, x: Floats, y: Floats, colour: Any) -> None:
+    """Draw beads on a curve, at values that are not too near to each other."""
+    last = -math.inf
+    for at in np.flatnonzero(np.isfinite(y)):
+        if x[at] - last >= BEADS_APART:
+            last = x[at]
+            _draw_bead(painter, x[at], y[at], colour)
+
+
+def _draw_bead(painter: Any, x: float, y: float, colour: Any) -> None:
+    painter.setPen(QtCore.Qt.PenStyle.NoPen)
+    painter.setBrush(colour)
+    painter.drawEllipse(QtCore.QPointF(x, y), BEAD, BEAD)

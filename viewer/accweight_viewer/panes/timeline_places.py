@@ -34,7 +34,10 @@ SELECTED = 2
 
 
 class Stroke(NamedTuple):
-    """How one curve is drawn; higher ranks are on top."""
+    """How one curve is drawn; higher ranks are on top.
+
+    Beads tell a curve from one of the same colour, when all colours are taken.
+    """
 
     rank: int
     run: int
@@ -42,6 +45,7 @@ class Stroke(NamedTuple):
     name: str
     colour: Any
     width: float
+    has_beads: bool = False
 
 
 class Near(NamedTuple):
@@ -85,13 +89,14 @@ def strokes(chart: Chart, selected: str | None, theme: Theme) -> list[Stroke]:
             if curves.run and name != selected and len(chart.names) > FEW:
                 continue
             colour = QtGui.QColor(palette[places[name] % len(palette)])
-            rank, width = 1, 1.3
+            rank, width, has_beads = 1, 1.3, places[name] >= len(palette)
             if name == selected:
+                has_beads = False
                 rank, colour, width = SELECTED, QtGui.QColor(theme.accent), 2.4
             elif many and name not in top:
-                rank, colour, width = 0, QtGui.QColor(theme.dim), 1.0
+                rank, colour, width, has_beads = 0, QtGui.QColor(theme.dim), 1.0, False
                 colour.setAlphaF(0.3)
-            found.append(Stroke(rank, curves.run, row, name, colour, width))
+            found.append(Stroke(rank, curves.run, row, name, colour, width, has_beads))
     return sorted(found, key=lambda stroke: stroke.rank)
 
 

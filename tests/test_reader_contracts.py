@@ -140,6 +140,61 @@ class TestShardedSafetensors(ReaderContract):
         return ReaderCase(SafetensorsReader(), path, as_arrays(STATE))
 
 
+class TestPartsWithoutIndex(ReaderContract):
+    """Parts of a model that their names alone put together."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a state dict in three files."""
+        write_sharded(tmp_path / "model.safetensors.index.json", STATE, 3).unlink()
+        path = tmp_path / "model-00001-of-00003.safetensors"
+        return ReaderCase(SafetensorsReader(), path, as_arrays(STATE))
+
+
+class TestPipelineLayers(ReaderContract):
+    """DeepSpeed's files of layers, in two parts each."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a state dict, the matrices of which are cut along the first axis."""
+        whole = [name for name, value in STATE.items() if value.ndim < 2]
+        rules = {"tp_replicated_parameter_patterns": [f"^0.{name}$" for name in whole]}
+        settings = {"module": None, "universal_checkpoint_info": rules}
+        torch.save(settings, tmp_path / "mp_rank_00_model_states.pt")
+        for part in (0, 1):
+            own = {n: v if n in whole else v.chunk(2)[part].clone() for n, v in STATE.items()}
+            torch.save(own, tmp_path / f"layer_00-model_{part:02}-model_states.pt")
+        weights = {f"0.{name}": values for name, values in as_arrays(STATE).items()}
+        return ReaderCase(TorchReader(), tmp_path / "layer_00-model_00-model_states.pt", weights)
+
+
+class TestZeroPartitions(ReaderContract):
+    """DeepSpeed's ZeRO 3: every parameter in parts of two ranks."""
+
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> ReaderCase:
+        """Return a state dict."""
+        trained = {name: value for name, value in STATE.items() if value.is_floating_point()}
+        buffers = {name: value for name, value in STATE.items() if name not in trained}
+        flat: list[list[torch.Tensor]] = [[], []]
+        for value in trained.values():
+            padded = nn.functional.pad(value.flatten(), (0, value.numel() % 2))
+            for rank, part in enumerate(padded.chunk(2)):
+                flat[rank].append(part)
+        states = {
+            "module": dict.fromkeys(STATE, torch.empty(0)) | buffers,
+            "buffer_names": list(buffers),
+            "param_shapes": [{name: value.shape for name, value in trained.items()}],
+        }
+        for rank in (0, 1):
+            torch.save(states, tmp_path / f"zero_pp_rank_{rank}_mp_rank_00_model_states.pt")
+            values = {"zero_stage": 3, "fp32_flat_groups": [torch.cat(flat[rank])]}
+            path = tmp_path / f"zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
+            torch.save({"optimizer_state_dict": values}, path)
+        path = tmp_path / "zero_pp_rank_0_mp_rank_00_model_states.pt"
+        return ReaderCase(TorchReader(), path, as_arrays(STATE))
+
+
 class TestOnnx(ReaderContract):
     """A graph with its weights in a file beside it."""
 

@@ -366,6 +366,25 @@ def test_what_a_full_disk_refuses_is_added_when_there_is_room(
     assert_same(follower.analysis, whole(3))
 
 
+@pytest.mark.parametrize("room", [4096, 12_288, 36_864])
+def test_an_analysis_that_a_full_disk_has_interrupted_is_finished_when_there_is_room(
+    job: Path, small_disk: Path, whole: Callable[[int], aw.Analysis], room: int
+) -> None:
+    ballast = small_disk / "ballast"
+    left = os.statvfs(small_disk)
+    ballast.write_bytes(bytes(left.f_bavail * left.f_bsize - room))
+    follower = watcher(job, small_disk / "run.accw")
+    for step in range(3):  # the first one begins it alone
+        write(job, step)
+        assert isinstance(follower.look().problem, StoreError)
+
+    ballast.unlink()
+    added = [*follower.look().added, *follower.look().added]
+
+    assert added == [0, 1, 2]
+    assert_same(follower.analysis, whole(3))
+
+
 def test_an_analysis_has_one_watcher(job: Path, out: Path) -> None:
     with (
         locked_by_watcher(out),

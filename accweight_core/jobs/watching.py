@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -197,6 +198,9 @@ class Watcher:
             self._unchanged.clear()
             return Look(self.analysis, problem=error, again_s=max(self.settle_s, RETRY_S))
         except StoreError as error:
+            if self.analysis is None:  # what is on disk by now is finished first
+                with suppress(StoreError):
+                    self.analysis = self._stored()
             return Look(self.analysis, problem=error, again_s=RETRY_S)
         for checkpoint in opened.checkpoints:
             self._unchanged.pop(checkpoint.path, None)

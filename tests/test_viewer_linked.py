@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,25 @@ def test_a_click_on_a_unit_or_on_a_title_selects_the_layer(
 
     assert (of_unit, of_title) == ("2", "0")
     assert window.session.layer == "0", "inputs are no layer"
+
+
+@gl
+def test_damaged_weights_are_said_to_be_so_and_the_rest_is_shown(
+    analysed: Path, opened: OpenWindow, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(analysed, tmp_path / "run.accw")
+    chunks = [*copy.glob("probes/*/links/c.*")]
+    assert chunks
+    for path in chunks:
+        path.write_bytes(b"no chunk")
+
+    window = opened(copy)
+    pane = pane_of(window)
+    move_mouse(pane.view, QtCore.QPoint(40, 40))
+    click(pane.view, QtCore.QPoint(40, 40))
+
+    assert "links" in pane.view.failure
+    assert window.scenes[0].isVisibleTo(window)
 
 
 def test_what_has_no_room_is_left_out_and_nothing_lies_outside() -> None:

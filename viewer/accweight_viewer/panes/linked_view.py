@@ -140,6 +140,8 @@ class LinkedView(QtWidgets.QWidget):  # type: ignore[misc]
 
     def mouseMoveEvent(self, event: Any) -> None:  # noqa: N802
         """Show the unit under the mouse large, or name the link and its weight."""
+        if self.failure:
+            return
         place = place_of(event)
         self._point(place.x() - INSET, place.y() - INSET)
         text = tip_text(plain(self.units.text))
@@ -160,6 +162,8 @@ class LinkedView(QtWidgets.QWidget):  # type: ignore[misc]
 
     def mousePressEvent(self, event: Any) -> None:  # noqa: N802
         """Select the layer of a unit, of a link, or of the name of a column."""
+        if self.failure:
+            return
         place = place_of(event)
         x, y = place.x() - INSET, place.y() - INSET
         self._point(x, y)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from test_docs import fenced
 
 import accweight_core as aw
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.live.writing import BackgroundWriter, WaitingStep
 
 
 def ran(page: str, **names: Any) -> dict[str, Any]:
@@ -18,6 +21,17 @@ def ran(page: str, **names: Any) -> dict[str, Any]:
     for snippet in fenced(f"docs/frameworks/{page}.md", "python"):
         exec(compile(snippet, page, "exec", dont_inherit=True), names)
     return names
+
+
+def slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every step take longer to write than a small network takes to train."""
+    write = BackgroundWriter._write
+
+    def slowly(self: BackgroundWriter, step: WaitingStep) -> None:
+        time.sleep(0.2)
+        write(self, step)
+
+    monkeypatch.setattr(BackgroundWriter, "_write", slowly)
 
 
 def measures_of(analysis: Analysis, name: str) -> list[float]:

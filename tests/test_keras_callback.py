@@ -9,9 +9,10 @@ from typing import Any
 import keras_models  # before Keras: it chooses the backend
 import numpy as np
 import pytest
-from framework_runs import check_same, measures_of, ran
+from framework_runs import check_same, measures_of, ran, slow_down
 
 import accweight_core as aw
+from accweight_core.store.analysis_store import Store
 
 with keras_models.quiet():
     keras = pytest.importorskip("keras")
@@ -94,6 +95,29 @@ def test_steps_are_taken_by_number_and_the_last_one_always(tmp_path: Path) -> No
     analysis = aw.open_analysis(tmp_path / "run.accw")
     check_same(analysis, files(tmp_path / "files", 0, 5, 10, 12), 0, 5, 10, 12)
     assert np.isfinite(measures_of(analysis, "loss")[1:]).all()
+
+
+class Watches(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
+    """Notes the last step on disk after every epoch."""
+
+    def __init__(self, store: Path) -> None:
+        super().__init__()
+        self.store, self.found = store, list[int]()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Look at the store as it would be if the process were killed now."""
+        self.found.append(int(Store.open(self.store).header.steps[-1]))
+
+
+def test_the_store_is_at_most_the_epoch_behind_that_a_loaded_model_begins_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_down(monkeypatch)
+    watches = Watches(tmp_path / "run.accw")
+
+    fitted(network(), ChangeCallback(tmp_path / "run.accw", errors="raise"), watches)
+
+    assert all(step >= 4 * epoch for epoch, step in enumerate(watches.found))
 
 
 def test_a_loaded_model_goes_on_as_if_training_had_never_stopped(tmp_path: Path) -> None:

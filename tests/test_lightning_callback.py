@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from framework_runs import check_same, measures_of, ran
+from framework_runs import check_same, measures_of, ran, slow_down
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import accweight_core as aw
 from accweight_core.errors import ArgumentValueError, StoreError
+from accweight_core.store.analysis_store import Store
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -132,6 +133,29 @@ def test_steps_are_taken_by_number_and_the_last_one_always(tmp_path: Path) -> No
     files = [tmp_path / "ckpt" / f"step_{step}.ckpt" for step in (0, 5, 10, 12)]
     check_same(analysis, files, 0, 5, 10, 12)
     assert np.isfinite(measures_of(analysis, "loss")[1:]).all()
+
+
+class Watches(pl.Callback):  # type: ignore[misc, name-defined]
+    """Notes the last step on disk whenever something has been saved."""
+
+    def __init__(self, store: Path) -> None:
+        self.store, self.found = store, list[tuple[int, int]]()
+
+    def on_train_batch_end(self, trainer: Any, *_rest: Any) -> None:
+        """Save, and look at the store as it would be if the process were killed now."""
+        trainer.save_checkpoint(self.store.parent / "last.ckpt")
+        self.found.append((trainer.global_step, int(Store.open(self.store).header.steps[-1])))
+
+
+def test_the_store_is_never_behind_a_checkpoint_that_training_may_go_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_down(monkeypatch)
+    watches = Watches(tmp_path / "run.accw")
+
+    fitted([ChangeCallback(tmp_path / "run.accw", every=2, errors="raise"), watches], epochs=2)
+
+    assert watches.found == [(step, step - step % 2) for step in range(1, 9)]
 
 
 @pytest.mark.parametrize("is_stored", [True, False])

@@ -11,6 +11,7 @@ import pytest
 import torch
 from keras_models import network, quiet
 from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 import accweight_core as aw
 from accweight_core.errors import AccweightError, MismatchError, SourceError, UnsupportedDtypeError
@@ -158,6 +159,19 @@ def test_a_module_of_nnx_is_its_state_without_random_numbers() -> None:
 def test_what_is_no_model_is_an_error_that_lists_models(model: Any) -> None:
     with pytest.raises(AccweightError, match=r"expected a model, its state_dict.., or a mapping"):
         aw.ChangeTracker(errors="raise").update(model)
+
+
+def test_a_module_in_flat_shards_is_refused_before_it_waits_for_other_processes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    flat = FullyShardedDataParallel.__new__(FullyShardedDataParallel)  # a GPU would be needed else
+    nn.Module.__init__(flat)
+    tracker = aw.ChangeTracker()
+
+    tracker.update(nn.Sequential(nn.Linear(2, 2), flat))
+
+    assert "FullyShardedDataParallel has its weights in flat shards" in caplog.text
+    assert "shard with fully_shard" in caplog.text
 
 
 def test_a_nested_mapping_without_weights_is_an_error() -> None:

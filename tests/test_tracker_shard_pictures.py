@@ -62,14 +62,14 @@ def track(store: Path, models: Any, **options: Any) -> aw.ChangeTracker:
 
 
 def fully(place: int, processes: int, out: Path) -> None:
-    name, gather = "fine" if processes == 2 else "coarse", shard_pictures._gathered
+    name, gather = "fine" if processes == 2 else "coarse", shard_pictures.at_first
     sent: list[int] = []
 
     def counted(own: Any) -> Any:
         sent.append(len(own))
         return gather(own)
 
-    shard_pictures._gathered = counted
+    shard_pictures.at_first = counted
     models = ((step, sharded(model_at(step), processes)) for step in range(STEPS))
     track(out / f"fully_{name}.accw", models, **BUDGETS[name])
     np.save(out / f"sent_{name}_{place}.npy", sent)

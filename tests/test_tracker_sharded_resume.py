@@ -13,6 +13,7 @@ from torch import distributed, nn
 
 import accweight_core as aw
 from accweight_core.errors import ArgumentTypeError, ArgumentValueError, MismatchError
+from accweight_core.live.shards import rank
 
 STEPS, SAVED, KILLED = 6, 2, 4
 """Updates in all; the last one with a saved state; the one after which the processes are killed."""
@@ -31,7 +32,7 @@ def update(tracker: aw.ChangeTracker, steps: range, processes: int) -> None:
         model = weights_at(step)
         if processes > 1:
             sharded(model, processes)
-        tracker.update(model, step=step, loss=step / 4)
+        tracker.update(model, step=step, loss=step / 4 + rank())  # of the batch of each process
 
 
 def save(tracker: aw.ChangeTracker, name: str, place: int, out: Path) -> None:

@@ -10,15 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from framework_runs import check_same, measures_of, ran
+from framework_runs import check_same, measures_of, ran, slow_down
 
 import accweight_core as aw
+from accweight_core.store.analysis_store import Store
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     pytest.importorskip("accelerate")
     transformers = pytest.importorskip("transformers")
-    from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+    from transformers import (
+        BertConfig,
+        BertForSequenceClassification,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
 
 from accweight_adapters.callbacks.transformers import ChangeCallback
 
@@ -118,6 +125,31 @@ def test_epochs_are_tracked_as_checkpoints_of_the_trainer_have_them(
     for name in ("loss", "learning_rate", "eval_loss", "epoch"):
         found = measures_of(analysis, name)[1:]
         assert found == [logged(tmp_path / "run", step)[name] for step in (4, 8, 12)]
+
+
+class Watches(TrainerCallback):  # type: ignore[misc]
+    """Notes the last step on disk whenever a checkpoint was saved."""
+
+    def __init__(self, store: Path) -> None:
+        self.store, self.found = store, list[tuple[int, int]]()
+
+    def on_save(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Look at the store as it would be if the process were killed now."""
+        self.found.append((state.global_step, int(Store.open(self.store).header.steps[-1])))
+
+
+def test_the_store_has_all_steps_before_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_down(monkeypatch)
+    watches = Watches(tmp_path / "run.accw")
+    callback = ChangeCallback(tmp_path / "run.accw", every=1, errors="raise")
+
+    trainer = trainer_of(tmp_path / "run", callback, epochs=1)
+    trainer.add_callback(watches)
+    trainer.train()
+
+    assert watches.found == [(step, step - 1) for step in range(1, 5)]
 
 
 def test_steps_are_taken_by_number_and_the_last_one_always(tmp_path: Path) -> None:

@@ -32,6 +32,16 @@ class Results:
         self._measuring = measuring
         self._reports = reports
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether other processes hold parts of the parameters; known after the first update."""
+        return self._measuring.is_sharded
+
+    @property
+    def elements(self) -> int:
+        """Number of weights that are tracked, in all processes together."""
+        return sum(parameter.elements for parameter in self._measuring.parameters.values())
+
     def analysis(self) -> Analysis:
         """Return the result so far, in memory; the tracker can go on.
 

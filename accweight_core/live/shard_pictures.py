@@ -12,14 +12,14 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch.distributed
 
 from accweight_core.errors import MismatchError
 from accweight_core.live.measuring import Measuring
-from accweight_core.live.shards import everywhere, rank
+from accweight_core.live.shards import at_first, everywhere, rank
 from accweight_core.pictures.canvas import counts_of
 from accweight_core.pictures.plan import Picture
 from accweight_core.pictures.tile import Range, Tile
@@ -163,7 +163,7 @@ class _Drawing:
             own = part() if self._problem is None else None
         except Exception as error:
             self._problem = error
-        found = _gathered(own)
+        found = at_first(own)
         if self._own or self._problem is not None:
             return None
         try:
@@ -259,16 +259,6 @@ class _Parts:
         first = self._taken[process]
         self._taken[process] += number
         return self._found[process][first : first + number]
-
-
-def _gathered(own: Picture | None) -> list[Picture | None]:
-    """Return what each process gives, in the first process; nothing in the others."""
-    if rank():
-        torch.distributed.gather_object(own)
-        return []
-    found: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.gather_object(None, found)  # its own need not be sent
-    return [own, *found[1:]]
 
 
 def _flat(parts: Sequence[Picture]) -> Picture:

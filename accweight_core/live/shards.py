@@ -151,6 +151,19 @@ def totals_of_all(measure: Callable[[], Mapping[str, PartSums]]) -> Floats:
     return values
 
 
+def at_first(value: Any) -> list[Any]:
+    """Return what each process gives, in the first one; nothing in the others. All have to call it.
+
+    The first one's own is not copied.
+    """
+    if rank():
+        torch.distributed.gather_object(value)
+        return []
+    found: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.gather_object(None, found)
+    return [value, *found[1:]]
+
+
 def everywhere(value: Any) -> list[Any]:
     """Return what each process gives, in their order; all have to call it."""
     found: list[Any] = [None] * torch.distributed.get_world_size()

@@ -145,12 +145,29 @@ def weights_of(model: Any, where: str = "") -> Weights:
     if not isinstance(model, nn.Module) and isinstance(policy, nn.Module):
         model = policy
     if isinstance(model, nn.Module):
+        if has_flat_shards(model):
+            raise ArgumentTypeError(
+                f"FullyShardedDataParallel has its weights in flat shards, which cannot be tracked"
+                f"{where and ' '}{where}; shard with fully_shard, or have all processes call "
+                "state_dict() at each update, and give that"
+            )
         state = model.state_dict()
         return _of_torch({n: v for n, v in state.items() if isinstance(v, Tensor)})
     raise ArgumentTypeError(
         f"expected a model, its state_dict(), or a mapping of parameter name to array or tensor"
         f"{where and ' '}{where}, got {type(model).__name__}"
     )
+
+
+def has_flat_shards(model: nn.Module) -> bool:
+    """Tell whether a model has parts in FullyShardedDataParallel, not in `fully_shard`.
+
+    Its ``state_dict()`` waits for all processes, of which all but the first one have stopped
+    tracking a model whose weights are whole there.
+    """
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    kind = getattr(fsdp, "FullyShardedDataParallel", ())
+    return any(isinstance(module, kind) for module in model.modules())
 
 
 def _of_mapping(given: Mapping[Any, Any], where: str) -> Weights:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from accweight_adapters.callbacks.training import TrackedTraining
+from accweight_adapters.callbacks.training import State, TrackedTraining
 from accweight_adapters.torch.lightning import bare_names
 from accweight_core.live.schedule import Every
 from accweight_core.live.tracker import ChangeTracker
+from accweight_core.live.weights import has_flat_shards
 
 if "lightning.pytorch" in sys.modules and not TYPE_CHECKING:  # one library under two names
     from lightning.pytorch import Callback
@@ -39,8 +40,9 @@ class ChangeCallback(Callback):  # type: ignore[misc]
 
         Args:
             store: Folder of an analysis (NAME.accw) that every step is written to. Training that
-                is resumed from a checkpoint continues it. Without one, the tracker's state, 16
-                bytes per float32 weight, is in the checkpoints of Lightning.
+                is resumed from a checkpoint continues it. Without one, or where processes hold
+                shards, the tracker's state, 16 bytes per float32 weight, is in the checkpoints of
+                Lightning.
             every: ``"epoch"``, or steps as of `ChangeTracker`, such as 100.
             options: Further options of `ChangeTracker`.
 
@@ -48,8 +50,7 @@ class ChangeCallback(Callback):  # type: ignore[misc]
             ArgumentTypeError, ArgumentValueError: If `every` is neither.
         """
         self._training = TrackedTraining(store, every, "epoch", options)
-        self._is_stored = store is not None
-        self._saved: Mapping[str, Any] | None = None
+        self._saved: State | None = None
         self._key = {"store": None if store is None else os.fspath(store)}
 
     @property
@@ -91,9 +92,12 @@ class ChangeCallback(Callback):  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the tracker, unless that is in the store."""
-        if self.tracker is None or self._is_stored:
-            return {}
-        return {"tracker": self.tracker.state_dict()}
+        state = self._training.state()
+        return {"tracker": state} if state else {}
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Any) -> None:
+        """Have in the store what a training that goes on from this checkpoint will not repeat."""
+        self._training.flush()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a state until training begins."""
@@ -108,8 +112,10 @@ class ChangeCallback(Callback):  # type: ignore[misc]
         )
 
 
-def _weights(module: Any) -> dict[str, Tensor]:
+def _weights(module: Any) -> Any:
     """Return the weights by the names that they have in a checkpoint read from its file."""
+    if has_flat_shards(module):
+        return module  # for the tracker to refuse: gathering these waits for all processes
     state = {
         name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)
     }

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, Final
 
+from accweight_core.live.recording import STATE_ELEMENTS
 from accweight_core.live.schedule import Every, due_by
+from accweight_core.live.shards import at_first
 from accweight_core.live.tracker import ChangeTracker
+
+State = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+"""What `ChangeTracker.load_state_dict` takes."""
 
 OTHER_ARGUMENTS: Final = frozenset({"step", "force"})
 """Arguments of `ChangeTracker.update` that a logged figure of the same name would clash with."""
@@ -48,7 +53,7 @@ class TrackedTraining:
         self._options = {"every": None if self.is_by_period else every, **options}
         due_by(self._options["every"])
 
-    def begin(self, step: int, state: Mapping[str, Any] | None = None) -> None:
+    def begin(self, step: int, state: State | None = None) -> None:
         """Create the tracker; where one callback sees training go on, the tracker goes on, too.
 
         Args:
@@ -72,10 +77,40 @@ class TrackedTraining:
         *,
         force: bool = False,
     ) -> None:
-        """Have the tracker take a step if it is due; only then model and figures are asked for."""
+        """Have the tracker take a step if it is due; only then model and figures are asked for.
+
+        After a period, the store has all steps before, so that a trainer that is killed then goes
+        on from its last checkpoint without a gap.
+        """
         if self.tracker is not None and self.tracker.is_due(step, force=force):
+            if self.is_by_period:
+                self.tracker.flush()
             logged = {name: value for name, value in figures().items() if _is_figure(name, value)}
             self.tracker.update(model(), step, force=True, **logged)
+
+    def state(self) -> State | None:
+        """Return the state of the tracker, for a checkpoint of which the first process writes one.
+
+        Where processes hold shards it is the states of all, up to as many weights as a store would
+        have it for, or with ``keep_state=True``; all have to call it, and others than the first one
+        get nothing. Otherwise a store has it.
+        """
+        if self.tracker is None:
+            return None
+        if self.tracker.is_sharded:
+            return self._states_of_all(self.tracker)
+        return None if self._store is not None else self.tracker.state_dict()
+
+    def _states_of_all(self, tracker: ChangeTracker) -> State | None:
+        keep = self._options.get("keep_state")
+        if not (tracker.elements <= STATE_ELEMENTS if keep is None else keep):
+            return None
+        return at_first(tracker.state_dict()) or None
+
+    def flush(self) -> None:
+        """Wait until the store has what was taken, as for a checkpoint that is gone on from."""
+        if self.tracker is not None:
+            self.tracker.flush()
 
     def close(self) -> None:
         """Write what is not in the store yet, and release it."""

@@ -201,14 +201,12 @@ def pooled(steps: int, squares: Squares, take: Take, seen: Array) -> tuple[Drawn
         for part in (room.means, room.tops)
     )
     stride, line, _ = (step // room.means.itemsize for step in room.means.strides)
-    flat = np.ascontiguousarray(counts).reshape(-1)
     drawn = Drawn(
-        strip, side, height, width, sums, tops, flat, room.memory, mean_at, top_at, stride, line,
-        seen,
-    )  # fmt: skip
+        strip, side, height, width, sums, tops, room.memory, mean_at, top_at, stride, line, seen
+    )
     return drawn, room
 
 
-def _no_squares() -> tuple[Array, Array, Array, Array, int, int, int, int]:
+def _no_squares() -> tuple[Array, Array, Array, int, int, int, int]:
     rows, flat = np.empty((0, 0), np.float32), np.empty(0, np.float32)
-    return rows, rows, flat, flat, 0, 0, 0, 0
+    return rows, rows, flat, 0, 0, 0, 0

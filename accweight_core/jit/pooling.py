@@ -159,20 +159,20 @@ class Target(NamedTuple):
     """Where to write what is found of the squares of a sheet.
 
     Attributes:
-        counts: Elements of each square, row by row, by which its sum is divided; empty for sums.
         means: float32, flat; output.
         tops: Likewise, of maxima; may be the same array.
         mean_at: Index of the first square in `means`.
         top_at: Index of the first square in `tops`.
         line: Elements from one row of squares to the next in both.
+        is_mean: Whether sums are divided by the number of texels.
     """
 
-    counts: Array
     means: Array
     tops: Array
     mean_at: int
     top_at: int
     line: int
+    is_mean: bool
 
 
 @compiled_within
@@ -198,74 +198,125 @@ def gather(
         width: Texels per row.
         height: Rows.
         side: Side of a square.
-        row_sums: (`padded(width)`,) sums down the squares so far; zeros behind `width` at first.
+        row_sums: (`padded(width)`,) sums down the squares so far.
         row_tops: Same shape, maxima.
         target: Where squares are written as they are completed.
     """
     while count > 0:
         row, col = element // width, element % width
-        is_whole = side > 1 and col == 0 and row % side == 0
-        if is_whole and count >= side * width and row + side <= height:
-            _pair_band(path, first, width, side, row_sums, row_tops)
-            half = (width + 1) // 2
-            _write_squares(side // 2, half, row_sums, row_tops, target, row // side)
-            length = side * width
-            first, element, count = first + length, element + length, count - length
-            continue
-        length = min(count, width - col)
-        _add_row(path, first, length, col, row % side == 0, row_sums, row_tops)
-        if col + length == width and (row % side == side - 1 or row == height - 1):
-            row_sums[width], row_tops[width] = 0, 0
-            _write_squares(side, width, row_sums, row_tops, target, row // side)
-        first, element, count = first + length, element + length, count - length
-
-
-@compiled_within
-def _add_row(
-    path: Array, first: int, length: int, col: int, begins: bool, row_sums: Array, row_tops: Array
-) -> None:
-    """Add a part of a row to what was found down its columns, or begin with it."""
-    whole = length - length % LANES
-    for i in range(0, whole, LANES):
-        values = load(path, first + i)
-        if begins:
-            store(row_sums, col + i, values)
-            store(row_tops, col + i, values)
+        inside, bands, taken = row % side, count // (side * width), min(count, width - col)
+        bands = min(bands, height // side - row // side)
+        if col == 0 and inside == 0 and bands and side > 1:
+            taken = bands * side * width
+            _pool_bands(path, first, bands, width, side, row_sums, row_tops, target, row // side)
         else:
-            store(row_sums, col + i, load(row_sums, col + i) + values)
-            top = larger(pattern(load(row_tops, col + i)), pattern(values))
-            store(row_tops, col + i, number(top))
-    for i in range(whole, length):
-        value = path[first + i]
-        top, before = (value, np.float32(0)) if begins else (row_tops[col + i], row_sums[col + i])
-        row_sums[col + i] = before + value
-        row_tops[col + i] = value if value > top else top
+            rows = min(side - inside, height - row, count // width) if taken == width else 1
+            _add_rows(path, first, rows, width, taken, col, inside == 0, row_sums, row_tops)
+            end = row + rows
+            if col + taken == width and (end % side == 0 or end == height):
+                row_sums[width], row_tops[width] = 0, 0
+                _fold_across(side, width, row_sums, row_tops)
+                _write_squares(width, inside + rows, side, row_sums, row_tops, target, row // side)
+            taken *= rows
+        first, element, count = first + taken, element + taken, count - taken
 
 
 @compiled_within
-def _pair_band(
-    path: Array, first: int, width: int, side: int, row_sums: Array, row_tops: Array
-) -> None:
-    """Combine whole rows of squares down their columns, and each column with its neighbour.
+def _add_rows(
+    path: Array, first: int, rows: int, width: int, length: int, col: int, begins: bool,
+    row_sums: Array, row_tops: Array,
+) -> None:  # fmt: skip
+    """Add rows, or a part of one, to what was found down their columns, or begin with them.
 
-    Nothing that lies in between is stored: half of the time was spent on that.
+    At the end of a row, sixteen columns may be taken although there are fewer: what is found beyond
+    `width` is never looked at.
     """
-    whole = width - width % (2 * LANES)
-    for i in range(first, first + whole, 2 * LANES):
+    whole = length - length % LANES
+    if col + length == width and first + (rows - 1) * width + whole + LANES <= path.size:
+        whole = length
+    for i in range(0, whole, LANES):
+        at, place = first + i, col + i
+        total = load(path, at)
+        top = pattern(total)
+        if not begins:
+            total = load(row_sums, place) + total
+            top = larger(pattern(load(row_tops, place)), top)
+        for row in range(1, rows):
+            values = load(path, at + row * width)
+            total, top = total + values, larger(top, pattern(values))
+        store(row_sums, place, total)
+        store(row_tops, place, number(top))
+    for i in range(whole, length):
+        total_, largest = np.float32(0), np.float32(0)
+        if not begins:
+            total_, largest = row_sums[col + i], row_tops[col + i]
+        for row in range(rows):
+            value = path[first + i + row * width]
+            total_, largest = total_ + value, max(largest, value)
+        row_sums[col + i], row_tops[col + i] = total_, largest
+
+
+@compiled_within
+def _pool_bands(
+    path: Array, first: int, bands: int, width: int, side: int, row_sums: Array, row_tops: Array,
+    target: Target, row: int,
+) -> None:  # fmt: skip
+    """Pool whole rows of squares."""
+    half = (width + 1) // 2
+    scale = np.float32(0.25) if target.is_mean and side == 2 else np.float32(1)
+    for band in range(row, row + bands):
+        if side == 2:
+            at, top_at = target.mean_at + band * target.line, target.top_at + band * target.line
+            _pair_rows(path, first, width, side, scale, target.means, at, target.tops, top_at)
+        else:
+            _pair_rows(path, first, width, side, scale, row_sums, 0, row_tops, 0)
+            row_sums[half], row_tops[half] = 0, 0
+            _fold_across(side // 2, half, row_sums, row_tops)
+            _write_squares(width, side, side, row_sums, row_tops, target, band)
+        first += side * width
+
+
+@compiled_within
+def _pair_rows(
+    path: Array, first: int, width: int, side: int, scale: Any, sums: Array, at: int,
+    tops: Array, top_at: int,
+) -> None:  # fmt: skip
+    """Combine rows down their columns, and each column with its neighbour.
+
+    Nothing that lies in between is stored: half of the time was spent on that. The last thirty-two
+    columns are taken at once, whichever of them were taken before.
+
+    Args:
+        path: Values, flat.
+        first: Index of the first one.
+        width: Texels per row.
+        side: Rows.
+        scale: Factor of the sums, a power of two; sums of the last column, if alone, have twice it
+            unless it is 1.
+        sums: Output, half as many as columns.
+        at: Index of the first sum.
+        tops: Output, maxima.
+        top_at: Index of the first one.
+    """
+    even, factor = width - width % 2, spread(scale)
+    done = 0
+    while done < even and even >= 2 * LANES:
+        done = min(done, even - 2 * LANES)
+        i = first + done
         low, high = load(path, i), load(path, i + LANES)
         low_top, high_top = pattern(low), pattern(high)
         for row in range(1, side):
-            at = i + row * width
-            values, others = load(path, at), load(path, at + LANES)
+            values, others = load(path, i + row * width), load(path, i + row * width + LANES)
             low, high = low + values, high + others
             low_top, high_top = larger(low_top, pattern(values)), larger(high_top, pattern(others))
-        place, tops = (i - first) // 2, (number(low_top), number(high_top))
-        store(row_sums, place, evens(low, high) + odds(low, high))
-        top = larger(pattern(evens(*tops)), pattern(odds(*tops)))
-        store(row_tops, place, number(top))
-    for col in range(whole, width, 2):
-        total, largest = np.float32(0), np.float32(0)
-        for i in range(first + col, first + min(col + 2, width)):
+        place, pair = done // 2, (number(low_top), number(high_top))
+        store(sums, at + place, (evens(low, high) + odds(low, high)) * factor)
+        top = larger(pattern(evens(*pair)), pattern(odds(*pair)))
+        store(tops, top_at + place, number(top))
+        done += 2 * LANES
+    for col in range(done, width, 2):
+        total, largest, cols = np.float32(0), np.float32(0), min(2, width - col)
+        for i in range(first + col, first + col + cols):
             sum_ = path[i]
             largest = max(largest, sum_)
             for row in range(1, side):
@@ -273,30 +324,28 @@ def _pair_band(
                 sum_ += value
                 largest = max(largest, value)
             total += sum_
-        row_sums[col // 2], row_tops[col // 2] = total, largest
-    half = (width + 1) // 2
-    row_sums[half : half + LANES] = 0
-    row_tops[half : half + LANES] = 0
+        own = scale if cols == 2 or scale == 1 else 2 * scale
+        sums[at + col // 2], tops[top_at + col // 2] = total * own, largest
 
 
 @compiled_within
 def _write_squares(
-    side: int, width: int, row_sums: Array, row_tops: Array, target: Target, row: int
+    width: int, high: int, side: int, row_sums: Array, row_tops: Array, target: Target, row: int
 ) -> None:
-    """Write a row of squares."""
-    _fold_across(side, width, row_sums, row_tops)
-    counts, means, tops = target.counts, target.means, target.tops
+    """Write a row of squares that are `high` texels high."""
+    means, tops = target.means, target.tops
     squares, own = -(-width // side), row * target.line
-    first, at, top_at = row * squares, target.mean_at + own, target.top_at + own
+    at, top_at = target.mean_at + own, target.top_at + own
+    count = np.float32(side * high) if target.is_mean else np.float32(1)
     whole = squares - squares % LANES
     for i in range(0, whole, LANES):
-        values = load(row_sums, i)
-        store(means, at + i, values / load(counts, first + i) if counts.size else values)
+        store(means, at + i, load(row_sums, i) / spread(count))
         store(tops, top_at + i, load(row_tops, i))
     for i in range(whole, squares):
-        value = row_sums[i]
-        means[at + i] = value / counts[first + i] if counts.size else value
+        means[at + i] = row_sums[i] / count
         tops[top_at + i] = row_tops[i]
+    if target.is_mean and width % side:
+        means[at + squares - 1] = row_sums[squares - 1] / np.float32(width % side * high)
 
 
 @compiled_within
@@ -350,7 +399,5 @@ def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
     height, width = sheet.shape
     row_sums = np.zeros(width + 3 * LANES, np.float32)
     row_tops = np.zeros(width + 3 * LANES, np.float32)
-    target = Target(
-        np.empty(0, np.float32), sums.reshape(-1), tops.reshape(-1), 0, 0, sums.shape[1]
-    )
+    target = Target(sums.reshape(-1), tops.reshape(-1), 0, 0, sums.shape[1], False)
     gather(sheet.reshape(-1), 0, height * width, 0, width, height, side, row_sums, row_tops, target)

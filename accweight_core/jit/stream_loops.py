@@ -93,7 +93,6 @@ class Drawn(NamedTuple):
         width: As in `Squares`.
         row_sums: (steps, `padded(width)`) float32, scratch.
         row_tops: Same shape, scratch.
-        counts: Elements of each square, row by row.
         found: float32, flat: means and maxima of squares.
         mean_at: Index of the first mean in `found`.
         top_at: Index of the first maximum.
@@ -108,7 +107,6 @@ class Drawn(NamedTuple):
     width: int
     row_sums: Array
     row_tops: Array
-    counts: Array
     found: Array
     mean_at: int
     top_at: int
@@ -175,8 +173,8 @@ def stream(
 @compiled
 def _streamed(*flat: Any) -> Any:
     """Take the arguments one by one: named tuples cost Python six microseconds per call."""
-    source, rows, drawn = Source(*flat[:7]), Carried(*flat[7:15]), Drawn(*flat[15:28])
-    return _stream(source, rows, drawn, flat[28], flat[29], flat[30])
+    source, rows, drawn = Source(*flat[:7]), Carried(*flat[7:15]), Drawn(*flat[15:27])
+    return _stream(source, rows, drawn, flat[27], flat[28], flat[29])
 
 
 @inlined
@@ -282,8 +280,8 @@ def _pool(drawn: Drawn, strip: _Strip, batch: _Batch) -> None:
     for t in range(batch.many):
         at = batch.step + t
         target = Target(
-            drawn.counts, drawn.found, drawn.found, drawn.mean_at + at * drawn.stride,
-            drawn.top_at + at * drawn.stride, drawn.line,
+            drawn.found, drawn.found, drawn.mean_at + at * drawn.stride,
+            drawn.top_at + at * drawn.stride, drawn.line, True,
         )  # fmt: skip
         gather(
             flat, t * stride, strip.elements, strip.element, drawn.width, drawn.height, drawn.side,

@@ -64,6 +64,15 @@ def halve(
                 )  # fmt: skip
 
 
+def halved_counts(counts: Array) -> Array:
+    """Return the number of elements per square of 2x2 texels."""
+    rows, cols = counts.shape
+    even = np.zeros((rows + rows % 2, cols + cols % 2), np.float32)
+    even[:rows, :cols] = counts
+    number: Array = even[0::2, 0::2] + even[1::2, 0::2] + even[0::2, 1::2] + even[1::2, 1::2]
+    return number
+
+
 def alike(counts: Array) -> tuple[int, int]:
     """Return how many rows and columns of squares, from the first one, have equal counts 2**n."""
     if not counts.size or counts[0, 0] == 0 or np.frexp(counts[0, 0])[0] != 0.5:

@@ -51,7 +51,7 @@ class TileCanvas:
         self._planes = room or list(np.empty((planes, *shape), np.float32))
         self._tile = tile
         self.counts = self._count(tile)
-        self._empty = self.counts == 0 if not self.counts.all() else None
+        self._empty = None if self.counts.all() else self.counts == 0
         self.squares = self._squares(tile)
 
     def _squares(self, tile: Tile) -> Squares | None:
@@ -121,7 +121,7 @@ class TileCanvas:
     def _count(self, tile: Tile) -> Picture:
         """Return the number of elements per texel of the base level."""
         if tile.is_complete:
-            return np.outer(*tile.filled(self._plan.base)).astype(np.float32)
+            return np.outer(*(n.astype(np.float32) for n in tile.filled(self._plan.base)))
         counts = np.zeros(tile.size(self._plan.base), np.float32)
         found, _ = self._pooled(self._placed(np.ones(tile.elements, np.float32)))
         counts[: found.shape[0], : found.shape[1]] = found

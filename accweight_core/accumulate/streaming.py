@@ -202,7 +202,19 @@ def pooled(steps: int, squares: Squares, take: Take, seen: Array) -> tuple[Drawn
     )
     stride, line, _ = (step // room.means.itemsize for step in room.means.strides)
     drawn = Drawn(
-        strip, side, height, width, inputs, sums, tops, room.memory, mean_at, top_at, stride, line, seen
+        strip,
+        side,
+        height,
+        width,
+        inputs,
+        sums,
+        tops,
+        room.memory,
+        mean_at,
+        top_at,
+        stride,
+        line,
+        seen,
     )
     return drawn, room
 

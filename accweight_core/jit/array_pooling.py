@@ -37,7 +37,7 @@ def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
 def halve(
     mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
 ) -> None:
-    """Do the same as `pooling.halve` at several steps: arrays of (steps, rows, columns).
+    """Do the same as `halving.halve` at several steps: arrays of (steps, rows, columns).
 
     Some steps are halved at a time, so that temporary arrays are small. Where all texels have
     equally many elements, a power of two, their mean needs no weights.

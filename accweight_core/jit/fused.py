@@ -134,7 +134,11 @@ def _by_loops(
     """Take the rows marked in `todo` through the loops; those that fail stay marked."""
     sums = np.empty((steps.shape[1], len(steps), len(SUMS)))
     through = Steps(
-        flat_memory(state.reference), state.reference_square, flat_memory(before), flat_memory(steps), _apart(steps)
+        flat_memory(state.reference),
+        state.reference_square,
+        flat_memory(before),
+        flat_memory(steps),
+        _apart(steps),
     )
     path = Path(flat_memory(state.total), flat_memory(after), is_begun=True)
     tiers.advance_rows(through, path, Planes(flat_memory(planes), _apart(planes)), sums, todo)

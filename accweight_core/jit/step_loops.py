@@ -299,7 +299,9 @@ def take_rows(steps: Steps, path: Path, planes: Planes, sums: Array, todo: Array
             for t in range(many):
                 groups, place = count // LANES, t * planes.stride + first
                 if planes.values.size:
-                    flips, top = _chunk(steps, after, first, groups, t, scratch, planes.values, place)
+                    flips, top = _chunk(
+                        steps, after, first, groups, t, scratch, planes.values, place
+                    )
                 else:
                     flips, top = _chunk(steps, after, first, groups, t, scratch, None, 0)
                 sums[row, t, FLIPS] += flips

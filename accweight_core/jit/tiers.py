@@ -86,10 +86,8 @@ def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
         array_pooling.pool(sheet, side, sums, tops)
 
 
-def halve(
-    mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array
-) -> Array:
-    """Compute the next coarser level at several steps; see `pooling.halve`.
+def halve(mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array) -> Array:
+    """Compute the next coarser level at several steps; see `halving.halve`.
 
     Args:
         mean: (steps, rows, columns) float32, rows contiguous; NaN where there is no element.
@@ -105,10 +103,10 @@ def halve(
         halved = array_pooling.halved_counts(counts)
         array_pooling.halve(mean, largest, counts, half, half_largest, halved)
         return halved
-    from accweight_core.jit import pooling
+    from accweight_core.jit import halving
 
     halved = np.empty(half.shape[1:], np.float32)
-    pooling.halve(
+    halving.halve(
         flat_memory(mean), flat_memory(largest), mean.strides[0] // 4, counts, flat_memory(half),
         flat_memory(half_largest), half.strides[0] // 4, halved, len(half),
     )  # fmt: skip

@@ -103,9 +103,7 @@ class Pyramid:
         views = {(plane.level, plane.name): plane.of(sheet) for plane in self.planes}
         for level in self.levels[1:]:
             finer = [views[level - 1, name] for name in planes_of(level - 1)]
-            counts = halve(
-                finer[0], finer[-1], counts, views[level, "mean"], views[level, "max"]
-            )
+            counts = halve(finer[0], finer[-1], counts, views[level, "mean"], views[level, "max"])
 
 
 def planes_of(level: int) -> Sequence[str]:

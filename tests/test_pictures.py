@@ -17,6 +17,7 @@ from thorough import pairs
 
 import accweight_core as aw
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.jit.array_pooling import halved_counts
 from accweight_core.jit.pooling import pool
 from accweight_core.jobs import walks, work
 from accweight_core.pictures import layout
@@ -24,7 +25,6 @@ from accweight_core.pictures import plan as pictures
 from accweight_core.pictures.layout import layout_of
 from accweight_core.pictures.plan import PicturePlan, plan_pictures, segment_steps
 from accweight_core.pictures.pyramid import coarsened as pooled
-from accweight_core.pictures.pyramid import halved_counts
 from accweight_core.pictures.texel_map import Layout
 from accweight_core.pictures.tiling import tiling_of
 from accweight_core.schema import Axis, Hints, Kind, Parameter, Role, Run

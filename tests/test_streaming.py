@@ -50,7 +50,7 @@ class Seen:
         self.steps.append(step)
         self.planes.append(plane.copy())
         if self.squares:
-            side, height, width, counts, _ = self.squares
+            side, height, width, counts, *_ = self.squares
             sums, tops = (np.empty_like(counts) for _ in "st")
             pool(plane.reshape(height, width), side, sums, tops)
             self.pools.append((sums / counts, tops))

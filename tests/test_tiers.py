@@ -22,9 +22,9 @@ from thorough import up_to
 import accweight_core as aw
 from accweight_core.jit import array_pooling, array_step, fused, order, pooling, step_loops, tiers
 from accweight_core.jit.operands import Path, Planes, Steps
+from accweight_core.jobs import pipeline
 from accweight_core.metrics.sums import SUMS
-from accweight_core.pictures.pyramid import halved_counts
-from accweight_core.schema import Run
+from accweight_core.schema import Axis, Hints, Kind, Role, Run
 
 Array = npt.NDArray[np.float64]
 
@@ -197,26 +197,31 @@ def _edges(chance: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     return counts
 
 
-@pytest.mark.parametrize("counted", [_gaps, _edges])
+def _kernels(chance: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    counts = np.full(shape, 9, np.float32)
+    counts[-1:] = 3
+    return counts
+
+
+@pytest.mark.parametrize("counted", [_gaps, _edges, _kernels])
 @pytest.mark.parametrize("shape", [(1, 1), (5, 8), (64, 33), (131, 258)])
 def test_pictures_are_halved_to_the_bits_of_the_compiled_loop(
-    shape: tuple[int, int], counted: Callable[..., np.ndarray]
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], counted: Callable[..., np.ndarray]
 ) -> None:
     chance = np.random.default_rng(0)
     counts = counted(chance, shape)
     mean = np.where(counts > 0, chance.random((3, *shape), np.float32), np.float32(np.nan))
-    halved = halved_counts(counts)
-    found = [[np.empty((3, *halved.shape), np.float32) for _ in range(2)] for _ in range(3)]
+    halved = array_pooling.halved_counts(counts)
+    wanted = [np.empty((3, *halved.shape), np.float32) for _ in range(2)]
+    planes = np.empty((3, 2, *halved.shape), np.float32)  # steps are not next to each other
 
-    for pictures, alike in zip(found, ((0, 0), array_pooling.alike(counts)), strict=False):
-        for step in range(3):
-            half, top = (picture[step] for picture in pictures)
-            pooling.halve(mean[step], mean[step] * 2, counts, half, top, halved, alike)
-    array_pooling.halve(mean, mean * 2, counts, *found[2], halved)
+    array_pooling.halve(mean, mean * 2, counts, *wanted, halved)
+    monkeypatch.setattr(tiers, "FREE_WORK", -1)
+    number = tiers.halve(mean, mean * 2, counts, planes[:, 0], planes[:, 1])
 
-    for pictures in found[:2]:
-        assert_array_equal(pictures[0], found[2][0])
-        assert_array_equal(pictures[1], found[2][1])
+    assert_array_equal(planes[:, 0], wanted[0])
+    assert_array_equal(planes[:, 1], wanted[1])
+    assert_array_equal(number, halved)
 
 
 def _checkpoints(dtype: torch.dtype) -> list[dict[str, torch.Tensor]]:
@@ -253,6 +258,40 @@ def test_both_ways_write_the_same_files(
     aw.analyze(run, tmp_path / "compiled.accw", **options)
 
     assert _files(tmp_path / "plain.accw") == _files(tmp_path / "compiled.accw")
+
+
+KERNELS = (Axis.OUTPUT, Axis.INPUT, Axis.KERNEL, Axis.KERNEL)
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("axes", "shapes"),
+    [
+        (KERNELS, [(64, 40, 3, 3), (37, 53, 3, 3), (3, 1900, 3, 3), (30, 20, 5, 5)]),
+        (KERNELS[:2], [(3001, 20), (7, 1203)]),
+    ],
+)
+def test_kernels_and_folds_pooled_while_they_stream_have_the_bits_of_their_sheets(
+    stored: Callable[..., Run],
+    tmp_path: FilePath,
+    monkeypatch: pytest.MonkeyPatch,
+    axes: tuple[Axis, ...],
+    shapes: list[tuple[int, ...]],
+    level: int,
+) -> None:
+    walks = {f"{shape}.weight": oracle.series(shape, torch.float32, steps=4) for shape in shapes}
+    states = [{name: found[t] for name, found in walks.items()} for t in range(4)]
+    run = stored(states, "plain", Hints(kind=Kind.OTHER, role=Role.WEIGHT, axes=axes))
+    monkeypatch.setattr(pipeline, "picture_bases", lambda header, budget: (level,) * len(shapes))
+
+    monkeypatch.setattr(tiers, "fuses", lambda: True)
+    aw.analyze(run, tmp_path / "plain.accw")
+    monkeypatch.setattr(tiers, "FREE_WORK", -1)
+    aw.analyze(run, tmp_path / "compiled.accw")
+    aw.analyze(run, tmp_path / "cut.accw", block_elements=3000)
+
+    assert _files(tmp_path / "plain.accw") == _files(tmp_path / "compiled.accw")
+    assert _files(tmp_path / "plain.accw") == _files(tmp_path / "cut.accw")
 
 
 def test_exact_values_are_the_same_both_ways(

@@ -167,13 +167,13 @@ def nothing(seen: Array) -> Drawn:
     Args:
         seen: (steps, elements) for the weights, or empty; as below.
     """
-    return Drawn(np.empty((0, 0), np.float32), 0, 0, 0, *_no_squares(), seen)
+    return Drawn(np.empty((0, 0), np.float32), 0, 0, 0, 0, *_no_squares(), seen)
 
 
 def whole(steps: int, elements: int, take: Take, seen: Array) -> Drawn:
     """Return a buffer for A_t of every element."""
     planes = take("planes", steps * elements, np.float32)
-    return Drawn(planes.reshape(steps, elements), 0, 0, 0, *_no_squares(), seen)
+    return Drawn(planes.reshape(steps, elements), 0, 0, 0, 0, *_no_squares(), seen)
 
 
 def pooled(steps: int, squares: Squares, take: Take, seen: Array) -> tuple[Drawn, Room]:
@@ -185,9 +185,9 @@ def pooled(steps: int, squares: Squares, take: Take, seen: Array) -> tuple[Drawn
         take: Returns a buffer by name, number of elements and dtype.
         seen: (steps, elements) for the weights, or empty.
     """
-    side, height, width, counts, room = squares
+    side, height, width, counts, room, inputs = squares
     strip = take("planes", STEPS * STRIP, np.float32).reshape(STEPS, STRIP)
-    length = padded(width)
+    length = side // 4 * len(counts) if inputs else padded(width)
     sums, tops = (
         take(f"rows {n}", steps * length, np.float32).reshape(steps, length) for n in range(2)
     )
@@ -201,14 +201,24 @@ def pooled(steps: int, squares: Squares, take: Take, seen: Array) -> tuple[Drawn
         for part in (room.means, room.tops)
     )
     stride, line, _ = (step // room.means.itemsize for step in room.means.strides)
-    flat = np.ascontiguousarray(counts).reshape(-1)
     drawn = Drawn(
-        strip, side, height, width, sums, tops, flat, room.memory, mean_at, top_at, stride, line,
+        strip,
+        side,
+        height,
+        width,
+        inputs,
+        sums,
+        tops,
+        room.memory,
+        mean_at,
+        top_at,
+        stride,
+        line,
         seen,
-    )  # fmt: skip
+    )
     return drawn, room
 
 
-def _no_squares() -> tuple[Array, Array, Array, Array, int, int, int, int]:
+def _no_squares() -> tuple[Array, Array, Array, int, int, int, int]:
     rows, flat = np.empty((0, 0), np.float32), np.empty(0, np.float32)
-    return rows, rows, flat, flat, 0, 0, 0, 0
+    return rows, rows, flat, 0, 0, 0, 0

@@ -16,7 +16,9 @@ for the next call."""
 
 
 class Squares(NamedTuple):
-    """How to pool a block whose elements are the texels of a sheet, row by row.
+    """How to pool a block whose elements are the texels of a sheet, row by row, or kernels.
+
+    Kernels of 3 x 3 are four texels apart, those of one output below each other.
 
     Attributes:
         side: Side of a square, in texels.
@@ -24,6 +26,7 @@ class Squares(NamedTuple):
         width: Columns of the sheet.
         counts: (height / side, width / side), sizes rounded up: elements of each square.
         room: Where all steps are drawn at once, if there is such a place.
+        inputs: Kernels of an output, one below the other; 0 if the elements are texels in order.
     """
 
     side: int
@@ -31,6 +34,7 @@ class Squares(NamedTuple):
     width: int
     counts: Plane
     room: Room | None = None
+    inputs: int = 0
 
 
 class Room(NamedTuple):

@@ -37,7 +37,7 @@ def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
 def halve(
     mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
 ) -> None:
-    """Do the same as `pooling.halve` at several steps: arrays of (steps, rows, columns).
+    """Do the same as `halving.halve` at several steps: arrays of (steps, rows, columns).
 
     Some steps are halved at a time, so that temporary arrays are small. Where all texels have
     equally many elements, a power of two, their mean needs no weights.
@@ -62,6 +62,15 @@ def halve(
                     half[steps, down, across], half_largest[steps, down, across],
                     halved[down, across],
                 )  # fmt: skip
+
+
+def halved_counts(counts: Array) -> Array:
+    """Return the number of elements per square of 2x2 texels."""
+    rows, cols = counts.shape
+    even = np.zeros((rows + rows % 2, cols + cols % 2), np.float32)
+    even[:rows, :cols] = counts
+    number: Array = even[0::2, 0::2] + even[1::2, 0::2] + even[0::2, 1::2] + even[1::2, 1::2]
+    return number
 
 
 def alike(counts: Array) -> tuple[int, int]:

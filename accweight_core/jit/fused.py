@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import as_strided
 
 from accweight_core.jit import rows, tiers
-from accweight_core.jit.operands import Path, Planes, Steps
+from accweight_core.jit.operands import Path, Planes, Steps, flat_memory
 from accweight_core.jit.order import LARGEST_SQUARE
 from accweight_core.jit.rows import AT, RowState
 from accweight_core.metrics.sums import SUMS
@@ -135,25 +134,20 @@ def _by_loops(
     """Take the rows marked in `todo` through the loops; those that fail stay marked."""
     sums = np.empty((steps.shape[1], len(steps), len(SUMS)))
     through = Steps(
-        _flat(state.reference), state.reference_square, _flat(before), _flat(steps), _apart(steps)
+        flat_memory(state.reference),
+        state.reference_square,
+        flat_memory(before),
+        flat_memory(steps),
+        _apart(steps),
     )
-    path = Path(_flat(state.total), _flat(after), is_begun=True)
-    tiers.advance_rows(through, path, Planes(_flat(planes), _apart(planes)), sums, todo)
+    path = Path(flat_memory(state.total), flat_memory(after), is_begun=True)
+    tiers.advance_rows(through, path, Planes(flat_memory(planes), _apart(planes)), sums, todo)
     return sums
 
 
 def _apart(steps: Array) -> int:
     """Return the stride from step to step, in elements."""
     return steps.strides[0] // steps.itemsize
-
-
-def _flat(array: Array) -> Array:
-    """Return the memory of an array from its first to its last element, as a flat view."""
-    if array.flags.c_contiguous:
-        return array.reshape(-1)
-    pairs = zip(array.shape, array.strides, strict=True)
-    reach = sum((n - 1) * stride // array.itemsize for n, stride in pairs) + 1
-    return as_strided(array, (reach if array.size else 0,), (array.itemsize,))
 
 
 @np.errstate(over="ignore", invalid="ignore")

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
 Array = npt.NDArray[Any]
 
@@ -57,3 +58,12 @@ class Planes(NamedTuple):
     def nothing(cls) -> Planes:
         """Return empty buffers: nothing is drawn."""
         return cls(np.empty(0, np.float32), 0)
+
+
+def flat_memory(array: Array) -> Array:
+    """Return the memory of an array from its first to its last element, as a flat view."""
+    if array.flags.c_contiguous:
+        return array.reshape(-1)
+    pairs = zip(array.shape, array.strides, strict=True)
+    reach = sum((n - 1) * stride // array.itemsize for n, stride in pairs) + 1
+    return as_strided(array, (reach if array.size else 0,), (array.itemsize,))

@@ -1,7 +1,7 @@
 """Compiled loops that pool pictures, and that widen float16 and one-byte codes.
 
 Squares are added down their columns first, then across, so that a sheet pooled as a whole and one
-pooled while its weights stream past have the same bits.
+pooled while its weights stream past have the same bits; so have kernels that lie on no sheet.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ from accweight_core.jit.simd import (
     from_float16,
     larger,
     load,
-    narrow,
     number,
     odds,
     pattern,
     spread,
     store,
-    wide,
 )  # fmt: skip
 
 Array = npt.NDArray[Any]
@@ -63,116 +61,24 @@ def widen_halves(halves: Array, out: Array, at: int, count: int) -> None:
         bits[at + i] |= (half & np.uint32(0x8000)) << np.uint32(16)
 
 
-@compiled
-def halve(
-    mean: Array,
-    largest: Array,
-    counts: Array,
-    half: Array,
-    half_largest: Array,
-    halved: Array,
-    alike: tuple[int, int],
-) -> None:
-    """Compute the next coarser level of a picture, over squares of 2x2 texels.
-
-    Args:
-        mean: (rows, columns) float32, NaN where there is no element.
-        largest: Same shape.
-        counts: Same shape, number of elements per texel.
-        half: (rows / 2, columns / 2) float32, sizes rounded up; output.
-        half_largest: Same shape; output.
-        halved: Same shape, number of elements per texel of `half`.
-        alike: (rows, columns) of `half`, from the first one on, whose squares have texels with
-            equal counts, a power of two.
-    """
-    rows, columns = counts.shape
-    for row in range(rows // 2):
-        above, below = 2 * row, 2 * row + 1
-        done = alike[1] - alike[1] % LANES if row < alike[0] else 0
-        _halve_alike(
-            mean[above], mean[below], largest[above], largest[below],
-            half[row], half_largest[row], done,
-        )  # fmt: skip
-        _halve_rows(
-            mean[above], mean[below], largest[above], largest[below],
-            counts[above], counts[below], half[row], half_largest[row], halved[row], done,
-        )  # fmt: skip
-    for row in range(half.shape[0]):
-        for col in range(columns // 2 if row < rows // 2 else 0, half.shape[1]):
-            total, top = 0.0, np.float32(0)
-            for i in range(2 * row, min(2 * row + 2, rows)):
-                for j in range(2 * col, min(2 * col + 2, columns)):
-                    if counts[i, j] > 0:
-                        total += np.float64(mean[i, j]) * counts[i, j]
-                        top = max(top, largest[i, j])
-            empty = halved[row, col] == 0
-            half[row, col] = np.nan if empty else total / halved[row, col]
-            half_largest[row, col] = np.nan if empty else top
-
-
-@compiled_within
-def _halve_alike(
-    mean: Array, below: Array, largest: Array, largest_below: Array, half: Array,
-    half_largest: Array, count: int,
-) -> None:  # fmt: skip
-    """Halve two rows whose texels have equal counts 2**n: scaling by these changes no bit."""
-    quarter = spread(0.25)
-    for col in range(0, count, LANES):
-        i, j = 2 * col, 2 * col + LANES
-        low, high, others, more = load(mean, i), load(mean, j), load(below, i), load(below, j)
-        total = wide(evens(low, high)) + wide(odds(low, high))
-        total = total + wide(evens(others, more)) + wide(odds(others, more))
-        store(half, col, narrow(total * quarter))
-        top = larger(pattern(load(largest, i)), pattern(load(largest_below, i)))
-        other = larger(pattern(load(largest, j)), pattern(load(largest_below, j)))
-        low, high = number(top), number(other)
-        top = larger(pattern(evens(low, high)), pattern(odds(low, high)))
-        store(half_largest, col, number(top))
-
-
-@compiled_within
-def _halve_rows(
-    mean: Array, below: Array, largest: Array, largest_below: Array, counts: Array,
-    counts_below: Array, half: Array, half_largest: Array, halved: Array, first: int,
-) -> None:  # fmt: skip
-    """Halve two rows, but for an odd last column; without branches, so that LLVM vectorises it."""
-    for col in range(first, len(mean) // 2):
-        i, j = 2 * col, 2 * col + 1
-        total = np.float64(mean[i]) * counts[i] if counts[i] > 0 else 0.0
-        total += np.float64(mean[j]) * counts[j] if counts[j] > 0 else 0.0
-        total += np.float64(below[i]) * counts_below[i] if counts_below[i] > 0 else 0.0
-        total += np.float64(below[j]) * counts_below[j] if counts_below[j] > 0 else 0.0
-        half[col] = total / halved[col]  # 0 / 0 is NaN
-    for col in range(first, len(mean) // 2):
-        i, j = 2 * col, 2 * col + 1
-        top = largest[i] if counts[i] > 0 else np.float32(0)
-        other = largest[j] if counts[j] > 0 else np.float32(0)
-        top = other if other > top else top
-        other = largest_below[i] if counts_below[i] > 0 else np.float32(0)
-        top = other if other > top else top
-        other = largest_below[j] if counts_below[j] > 0 else np.float32(0)
-        top = other if other > top else top
-        half_largest[col] = top if halved[col] > 0 else np.float32(np.nan)
-
-
 class Target(NamedTuple):
     """Where to write what is found of the squares of a sheet.
 
     Attributes:
-        counts: Elements of each square, row by row, by which its sum is divided; empty for sums.
         means: float32, flat; output.
         tops: Likewise, of maxima; may be the same array.
         mean_at: Index of the first square in `means`.
         top_at: Index of the first square in `tops`.
         line: Elements from one row of squares to the next in both.
+        is_mean: Whether sums are divided by the number of texels.
     """
 
-    counts: Array
     means: Array
     tops: Array
     mean_at: int
     top_at: int
     line: int
+    is_mean: bool
 
 
 @compiled_within
@@ -198,74 +104,125 @@ def gather(
         width: Texels per row.
         height: Rows.
         side: Side of a square.
-        row_sums: (`padded(width)`,) sums down the squares so far; zeros behind `width` at first.
+        row_sums: (`padded(width)`,) sums down the squares so far.
         row_tops: Same shape, maxima.
         target: Where squares are written as they are completed.
     """
     while count > 0:
         row, col = element // width, element % width
-        is_whole = side > 1 and col == 0 and row % side == 0
-        if is_whole and count >= side * width and row + side <= height:
-            _pair_band(path, first, width, side, row_sums, row_tops)
-            half = (width + 1) // 2
-            _write_squares(side // 2, half, row_sums, row_tops, target, row // side)
-            length = side * width
-            first, element, count = first + length, element + length, count - length
-            continue
-        length = min(count, width - col)
-        _add_row(path, first, length, col, row % side == 0, row_sums, row_tops)
-        if col + length == width and (row % side == side - 1 or row == height - 1):
-            row_sums[width], row_tops[width] = 0, 0
-            _write_squares(side, width, row_sums, row_tops, target, row // side)
-        first, element, count = first + length, element + length, count - length
-
-
-@compiled_within
-def _add_row(
-    path: Array, first: int, length: int, col: int, begins: bool, row_sums: Array, row_tops: Array
-) -> None:
-    """Add a part of a row to what was found down its columns, or begin with it."""
-    whole = length - length % LANES
-    for i in range(0, whole, LANES):
-        values = load(path, first + i)
-        if begins:
-            store(row_sums, col + i, values)
-            store(row_tops, col + i, values)
+        inside, bands, taken = row % side, count // (side * width), min(count, width - col)
+        bands = min(bands, height // side - row // side)
+        if col == 0 and inside == 0 and bands and side > 1:
+            taken = bands * side * width
+            _pool_bands(path, first, bands, width, side, row_sums, row_tops, target, row // side)
         else:
-            store(row_sums, col + i, load(row_sums, col + i) + values)
-            top = larger(pattern(load(row_tops, col + i)), pattern(values))
-            store(row_tops, col + i, number(top))
-    for i in range(whole, length):
-        value = path[first + i]
-        top, before = (value, np.float32(0)) if begins else (row_tops[col + i], row_sums[col + i])
-        row_sums[col + i] = before + value
-        row_tops[col + i] = value if value > top else top
+            rows = min(side - inside, height - row, count // width) if taken == width else 1
+            _add_rows(path, first, rows, width, taken, col, inside == 0, row_sums, row_tops)
+            end = row + rows
+            if col + taken == width and (end % side == 0 or end == height):
+                row_sums[width], row_tops[width] = 0, 0
+                _fold_across(side, width, row_sums, row_tops)
+                _write_squares(width, inside + rows, side, row_sums, row_tops, target, row // side)
+            taken *= rows
+        first, element, count = first + taken, element + taken, count - taken
 
 
 @compiled_within
-def _pair_band(
-    path: Array, first: int, width: int, side: int, row_sums: Array, row_tops: Array
-) -> None:
-    """Combine whole rows of squares down their columns, and each column with its neighbour.
+def _add_rows(
+    path: Array, first: int, rows: int, width: int, length: int, col: int, begins: bool,
+    row_sums: Array, row_tops: Array,
+) -> None:  # fmt: skip
+    """Add rows, or a part of one, to what was found down their columns, or begin with them.
 
-    Nothing that lies in between is stored: half of the time was spent on that.
+    At the end of a row, sixteen columns may be taken although there are fewer: what is found beyond
+    `width` is never looked at.
     """
-    whole = width - width % (2 * LANES)
-    for i in range(first, first + whole, 2 * LANES):
+    whole = length - length % LANES
+    if col + length == width and first + (rows - 1) * width + whole + LANES <= path.size:
+        whole = length
+    for i in range(0, whole, LANES):
+        at, place = first + i, col + i
+        total = load(path, at)
+        top = pattern(total)
+        if not begins:
+            total = load(row_sums, place) + total
+            top = larger(pattern(load(row_tops, place)), top)
+        for row in range(1, rows):
+            values = load(path, at + row * width)
+            total, top = total + values, larger(top, pattern(values))
+        store(row_sums, place, total)
+        store(row_tops, place, number(top))
+    for i in range(whole, length):
+        total_, largest = np.float32(0), np.float32(0)
+        if not begins:
+            total_, largest = row_sums[col + i], row_tops[col + i]
+        for row in range(rows):
+            value = path[first + i + row * width]
+            total_, largest = total_ + value, max(largest, value)
+        row_sums[col + i], row_tops[col + i] = total_, largest
+
+
+@compiled_within
+def _pool_bands(
+    path: Array, first: int, bands: int, width: int, side: int, row_sums: Array, row_tops: Array,
+    target: Target, row: int,
+) -> None:  # fmt: skip
+    """Pool whole rows of squares."""
+    half = (width + 1) // 2
+    scale = np.float32(0.25) if target.is_mean and side == 2 else np.float32(1)
+    for band in range(row, row + bands):
+        if side == 2:
+            at, top_at = target.mean_at + band * target.line, target.top_at + band * target.line
+            _pair_rows(path, first, width, side, scale, target.means, at, target.tops, top_at)
+        else:
+            _pair_rows(path, first, width, side, scale, row_sums, 0, row_tops, 0)
+            row_sums[half], row_tops[half] = 0, 0
+            _fold_across(side // 2, half, row_sums, row_tops)
+            _write_squares(width, side, side, row_sums, row_tops, target, band)
+        first += side * width
+
+
+@compiled_within
+def _pair_rows(
+    path: Array, first: int, width: int, side: int, scale: Any, sums: Array, at: int,
+    tops: Array, top_at: int,
+) -> None:  # fmt: skip
+    """Combine rows down their columns, and each column with its neighbour.
+
+    Nothing that lies in between is stored: half of the time was spent on that. The last thirty-two
+    columns are taken at once, whichever of them were taken before.
+
+    Args:
+        path: Values, flat.
+        first: Index of the first one.
+        width: Texels per row.
+        side: Rows.
+        scale: Factor of the sums, a power of two; sums of the last column, if alone, have twice it
+            unless it is 1.
+        sums: Output, half as many as columns.
+        at: Index of the first sum.
+        tops: Output, maxima.
+        top_at: Index of the first one.
+    """
+    even, factor = width - width % 2, spread(scale)
+    done = 0
+    while done < even and even >= 2 * LANES:
+        done = min(done, even - 2 * LANES)
+        i = first + done
         low, high = load(path, i), load(path, i + LANES)
         low_top, high_top = pattern(low), pattern(high)
         for row in range(1, side):
-            at = i + row * width
-            values, others = load(path, at), load(path, at + LANES)
+            values, others = load(path, i + row * width), load(path, i + row * width + LANES)
             low, high = low + values, high + others
             low_top, high_top = larger(low_top, pattern(values)), larger(high_top, pattern(others))
-        place, tops = (i - first) // 2, (number(low_top), number(high_top))
-        store(row_sums, place, evens(low, high) + odds(low, high))
-        top = larger(pattern(evens(*tops)), pattern(odds(*tops)))
-        store(row_tops, place, number(top))
-    for col in range(whole, width, 2):
-        total, largest = np.float32(0), np.float32(0)
-        for i in range(first + col, first + min(col + 2, width)):
+        place, pair = done // 2, (number(low_top), number(high_top))
+        store(sums, at + place, (evens(low, high) + odds(low, high)) * factor)
+        top = larger(pattern(evens(*pair)), pattern(odds(*pair)))
+        store(tops, top_at + place, number(top))
+        done += 2 * LANES
+    for col in range(done, width, 2):
+        total, largest, cols = np.float32(0), np.float32(0), min(2, width - col)
+        for i in range(first + col, first + col + cols):
             sum_ = path[i]
             largest = max(largest, sum_)
             for row in range(1, side):
@@ -273,30 +230,28 @@ def _pair_band(
                 sum_ += value
                 largest = max(largest, value)
             total += sum_
-        row_sums[col // 2], row_tops[col // 2] = total, largest
-    half = (width + 1) // 2
-    row_sums[half : half + LANES] = 0
-    row_tops[half : half + LANES] = 0
+        own = scale if cols == 2 or scale == 1 else 2 * scale
+        sums[at + col // 2], tops[top_at + col // 2] = total * own, largest
 
 
 @compiled_within
 def _write_squares(
-    side: int, width: int, row_sums: Array, row_tops: Array, target: Target, row: int
+    width: int, high: int, side: int, row_sums: Array, row_tops: Array, target: Target, row: int
 ) -> None:
-    """Write a row of squares."""
-    _fold_across(side, width, row_sums, row_tops)
-    counts, means, tops = target.counts, target.means, target.tops
+    """Write a row of squares that are `high` texels high."""
+    means, tops = target.means, target.tops
     squares, own = -(-width // side), row * target.line
-    first, at, top_at = row * squares, target.mean_at + own, target.top_at + own
+    at, top_at = target.mean_at + own, target.top_at + own
+    count = np.float32(side * high) if target.is_mean else np.float32(1)
     whole = squares - squares % LANES
     for i in range(0, whole, LANES):
-        values = load(row_sums, i)
-        store(means, at + i, values / load(counts, first + i) if counts.size else values)
+        store(means, at + i, load(row_sums, i) / spread(count))
         store(tops, top_at + i, load(row_tops, i))
     for i in range(whole, squares):
-        value = row_sums[i]
-        means[at + i] = value / counts[first + i] if counts.size else value
+        means[at + i] = row_sums[i] / count
         tops[top_at + i] = row_tops[i]
+    if target.is_mean and width % side:
+        means[at + squares - 1] = row_sums[squares - 1] / np.float32(width % side * high)
 
 
 @compiled_within
@@ -314,6 +269,88 @@ def _fold_across(side: int, width: int, row_sums: Array, row_tops: Array) -> Non
         if length % LANES:
             row_sums[length : length + LANES] = 0
             row_tops[length : length + LANES] = 0
+
+
+@compiled_within
+def gather_kernels(
+    path: Array,
+    first: int,
+    count: int,
+    element: int,
+    inputs: int,
+    width: int,
+    side: int,
+    sums: Array,
+    tops: Array,
+    target: Target,
+) -> None:
+    """Pool the next kernels of 3 x 3 of whole outputs, as `gather` does on the sheet they lie on.
+
+    They are four texels apart: the inputs of an output below each other, outputs side by side.
+
+    Args:
+        path: Non-negative values, flat.
+        first: First index of the kernels in `path`.
+        count: Number of their elements.
+        element: Index of the first element in the sheet.
+        inputs: Kernels of an output.
+        width: Texels per row of the sheet, without the gap at its end.
+        side: Side of a square, a multiple of 4.
+        sums: (side / 4 x squares of an output,) sums of the outputs of a square so far.
+        tops: Same shape, maxima.
+        target: Where squares are written as they are completed.
+    """
+    many = side // 4
+    squares, outputs = (inputs + many - 1) // many, (width + 1) // 4
+    begin = element // (9 * inputs)
+    for output in range(begin, begin + count // (9 * inputs)):
+        own = output % many
+        _pool_kernels(path, first, inputs, many, sums, tops, own * squares)
+        first += 9 * inputs
+        if own == many - 1 or output == outputs - 1:
+            for i in range((own + 1) * squares, many * squares):
+                sums[i] = tops[i] = 0
+            _write_kernels(inputs, many, own + 1, sums, tops, target, output // many)
+
+
+@compiled_within
+def _pool_kernels(
+    path: Array, first: int, inputs: int, many: int, sums: Array, tops: Array, at: int
+) -> None:
+    """Pool the kernels of one output, `many` at a time: down the three columns, then across."""
+    end = first + 9 * inputs
+    while first < end:
+        a = b = c = top_a = top_b = top_c = np.float32(0)
+        below = min(first + 9 * many, end)
+        for i in range(first, below, 3):
+            u, v, w = path[i], path[i + 1], path[i + 2]
+            a, b, c = a + u, b + v, c + w
+            top_a = u if u > top_a else top_a
+            top_b = v if v > top_b else top_b
+            top_c = w if w > top_c else top_c
+        top = top_a if top_a > top_b else top_b
+        sums[at], tops[at] = a + b + c, top if top > top_c else top_c
+        first, at = below, at + 1
+
+
+@compiled_within
+def _write_kernels(
+    inputs: int, many: int, outputs: int, sums: Array, tops: Array, target: Target, column: int
+) -> None:
+    """Write a column of squares from the sums of the outputs side by side in them."""
+    squares, across = (inputs + many - 1) // many, many
+    while across > 1:
+        across //= 2
+        for output in range(across):
+            own, pair = output * squares, 2 * output * squares
+            for i in range(squares):
+                sums[own + i] = sums[pair + i] + sums[pair + squares + i]
+                tops[own + i] = max(tops[pair + i], tops[pair + squares + i])
+    at, top_at = target.mean_at + column, target.top_at + column
+    for i in range(squares):
+        texels = 9 * outputs * min(many, inputs - i * many) if target.is_mean else 1
+        target.means[at + i * target.line] = sums[i] / np.float32(texels)
+        target.tops[top_at + i * target.line] = tops[i]
 
 
 @compiled
@@ -350,7 +387,5 @@ def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
     height, width = sheet.shape
     row_sums = np.zeros(width + 3 * LANES, np.float32)
     row_tops = np.zeros(width + 3 * LANES, np.float32)
-    target = Target(
-        np.empty(0, np.float32), sums.reshape(-1), tops.reshape(-1), 0, 0, sums.shape[1]
-    )
+    target = Target(sums.reshape(-1), tops.reshape(-1), 0, 0, sums.shape[1], False)
     gather(sheet.reshape(-1), 0, height * width, 0, width, height, side, row_sums, row_tops, target)

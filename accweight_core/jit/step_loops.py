@@ -109,7 +109,10 @@ def _signs(w_0: Array, first: int, count: int, scratch: _Scratch) -> None:
 
 
 @compiled_within
-def _chunk(steps: Steps, path: Array, first: int, count: int, t: int, scratch: _Scratch) -> Any:
+def _chunk(
+    steps: Steps, path: Array, first: int, count: int, t: int, scratch: _Scratch, drawn: Any,
+    place: int,
+) -> Any:  # fmt: skip
     """Advance A_t of a chunk by one step; add to its sums, in sixteen lanes.
 
     Args:
@@ -119,6 +122,8 @@ def _chunk(steps: Steps, path: Array, first: int, count: int, t: int, scratch: _
         count: Number of groups of sixteen weights.
         t: Index of the step.
         scratch: Sums so far, updated.
+        drawn: float32, A_t, flat; output. None, known when this is compiled, if nothing is drawn.
+        place: Index of the first weight in `drawn`.
 
     Returns:
         The number of sign changes, and the largest A_t.
@@ -148,6 +153,8 @@ def _chunk(steps: Steps, path: Array, first: int, count: int, t: int, scratch: _
         d, n = wide(moved), wide(net)
         a = load(path, first + i) + d
         store(path, first + i, a)
+        if drawn is not None:
+            store(drawn, place + i, narrow(a))
         path_top = larger(pattern(a), path_top)
         o = a - start
         step_sum, step_square = step_sum + d, plus_square(step_square, d)
@@ -240,18 +247,6 @@ def _prepare(path: Path, first: int, count: int, is_moved: bool) -> None:
 
 
 @compiled_within
-def _draw(path: Array, first: int, planes: Planes, t: int, count: int) -> None:
-    """Write A_t after a step as float32, if it is drawn."""
-    if not planes.values.size:
-        return
-    at, whole = t * planes.stride + first, count - count % LANES
-    for i in range(0, whole, LANES):
-        store(planes.values, at + i, narrow(load(path, first + i)))
-    for i in range(whole, count):
-        planes.values[at + i] = np.float32(path[first + i])
-
-
-@compiled_within
 def _finish(sums: Array, pivot: float, elements: int, square: float) -> bool:
     """Compute the final sums of a row and step; return whether they are valid."""
     offset, offset_square = sums[OFFSET], sums[OFFSET_SQUARE]
@@ -302,12 +297,17 @@ def take_rows(steps: Steps, path: Path, planes: Planes, sums: Array, todo: Array
             _prepare(path, first, count, is_moved)
             _signs(w_0, first, count // LANES, scratch)
             for t in range(many):
-                flips, top = _chunk(steps, after, first, count // LANES, t, scratch)
+                groups, place = count // LANES, t * planes.stride + first
+                if planes.values.size:
+                    flips, top = _chunk(
+                        steps, after, first, groups, t, scratch, planes.values, place
+                    )
+                else:
+                    flips, top = _chunk(steps, after, first, groups, t, scratch, None, 0)
                 sums[row, t, FLIPS] += flips
                 if top > sums[row, t, PATH_MAX]:
                     sums[row, t, PATH_MAX] = top
                     sums[row, t, PATH_ARGMAX] = start + _find(after, first, count, top)
-                _draw(after, first, planes, t, count)
         first, count = own + whole, columns - whole
         _prepare(path, first, count, is_moved)
         for t in range(many):
@@ -317,7 +317,10 @@ def take_rows(steps: Steps, path: Path, planes: Planes, sums: Array, todo: Array
             top = largest_of(pattern(load(scratch.tops, t * LANES)))
             sums[row, t, STEP_MAX] = number_of(top)
             _rest(steps, after, first, count, t, scratch.pivots[t], sums[row, t], whole)
-            _draw(after, first, planes, t, count)
+            if planes.values.size:
+                place = t * planes.stride + first
+                for i in range(count):
+                    planes.values[place + i] = np.float32(after[first + i])
             sound &= _finish(sums[row, t], scratch.pivots[t], columns, steps.square[row])
         todo[row] = not sound
         left += todo[row]

@@ -15,7 +15,7 @@ from numba import types
 from accweight_core.jit.njit import compiled, compiled_within, inlined
 from accweight_core.jit.operands import Path, Planes, Steps
 from accweight_core.jit.order import LANES, LARGEST_SQUARE
-from accweight_core.jit.pooling import Target, gather
+from accweight_core.jit.pooling import Target, gather, gather_kernels
 from accweight_core.jit.simd import from_bfloat16, from_float16, load, store
 from accweight_core.jit.step_loops import REFERENCE_SQUARE, SQUARE, copy, square_of, take_rows
 from accweight_core.metrics.sums import SUMS
@@ -91,9 +91,10 @@ class Drawn(NamedTuple):
         side: As in `Squares`; 0 if it is not pooled.
         height: As in `Squares`.
         width: As in `Squares`.
-        row_sums: (steps, `padded(width)`) float32, scratch.
+        inputs: Likewise.
+        row_sums: (steps, `padded(width)`) float32, scratch; for kernels (steps, side / 4 x
+            squares of an output).
         row_tops: Same shape, scratch.
-        counts: Elements of each square, row by row.
         found: float32, flat: means and maxima of squares.
         mean_at: Index of the first mean in `found`.
         top_at: Index of the first maximum.
@@ -106,9 +107,9 @@ class Drawn(NamedTuple):
     side: int
     height: int
     width: int
+    inputs: int
     row_sums: Array
     row_tops: Array
-    counts: Array
     found: Array
     mean_at: int
     top_at: int
@@ -282,9 +283,15 @@ def _pool(drawn: Drawn, strip: _Strip, batch: _Batch) -> None:
     for t in range(batch.many):
         at = batch.step + t
         target = Target(
-            drawn.counts, drawn.found, drawn.found, drawn.mean_at + at * drawn.stride,
-            drawn.top_at + at * drawn.stride, drawn.line,
+            drawn.found, drawn.found, drawn.mean_at + at * drawn.stride,
+            drawn.top_at + at * drawn.stride, drawn.line, True,
         )  # fmt: skip
+        if drawn.inputs:
+            gather_kernels(
+                flat, t * stride, strip.elements, strip.element, drawn.inputs, drawn.width,
+                drawn.side, drawn.row_sums[at], drawn.row_tops[at], target,
+            )  # fmt: skip
+            continue
         gather(
             flat, t * stride, strip.elements, strip.element, drawn.width, drawn.height, drawn.side,
             drawn.row_sums[at], drawn.row_tops[at], target,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.jit import array_pooling, array_step
-from accweight_core.jit.operands import Path, Planes, Steps
+from accweight_core.jit.operands import Path, Planes, Steps, flat_memory
 from accweight_core.jit.order import fuses
 
 Array = npt.NDArray[Any]
@@ -86,20 +86,31 @@ def pool(sheet: Array, side: int, sums: Array, tops: Array) -> None:
         array_pooling.pool(sheet, side, sums, tops)
 
 
-def halve(
-    mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array, halved: Array
-) -> None:
-    """Compute the next coarser level at several steps; see `pooling.halve` for one of them."""
-    if are_compiled(mean.size // 16, "halve"):
-        from accweight_core.jit import pooling
+def halve(mean: Array, largest: Array, counts: Array, half: Array, half_largest: Array) -> Array:
+    """Compute the next coarser level at several steps; see `halving.halve`.
 
-        equal = array_pooling.alike(counts)
-        for step in range(len(half)):
-            pooling.halve(
-                mean[step], largest[step], counts, half[step], half_largest[step], halved, equal
-            )
-    else:
+    Args:
+        mean: (steps, rows, columns) float32, rows contiguous; NaN where there is no element.
+        largest: Same shape and strides.
+        counts: (rows, columns) float32, C order, number of elements per texel.
+        half: (steps, rows / 2, columns / 2), sizes rounded up; output.
+        half_largest: Same shape and strides; output.
+
+    Returns:
+        Number of elements per texel of `half`.
+    """
+    if not are_compiled(mean.size // 16, "halve"):
+        halved = array_pooling.halved_counts(counts)
         array_pooling.halve(mean, largest, counts, half, half_largest, halved)
+        return halved
+    from accweight_core.jit import halving
+
+    halved = np.empty(half.shape[1:], np.float32)
+    halving.halve(
+        flat_memory(mean), flat_memory(largest), mean.strides[0] // 4, counts, flat_memory(half),
+        flat_memory(half_largest), half.strides[0] // 4, halved, len(half),
+    )  # fmt: skip
+    return halved
 
 
 def place(path: Array, targets: Array, step: int, sheet: Array) -> bool:

@@ -12,7 +12,7 @@ from accweight_core.accumulate.stepwise import Carry
 from accweight_core.accumulate.walk import ParameterWalk, no_carry, no_watcher
 from accweight_core.accumulate.watching import Watcher
 from accweight_core.io.reading import is_read_whole, is_readable_in_blocks
-from accweight_core.pictures.canvas import CanvasWatcher, TileCanvas
+from accweight_core.pictures.canvas import CanvasWatcher, TileCanvas, is_pooled_at_once
 from accweight_core.pictures.packing import PackSheet
 from accweight_core.pictures.tile import Tile
 from accweight_core.pictures.tiling import BLOCK_ELEMENTS, Tiling, tiling_of, whole
@@ -148,12 +148,12 @@ class _Drawing:
 
     def tiles(self, block_elements: int, pooled_elements: int) -> Iterator[Tile]:
         """Yield the tiles to walk: larger ones if that takes no more memory."""
-        tiling = self._tiling(block_elements)
-        if self._plan.base and pooled_elements > block_elements:
+        while self._plan.base and pooled_elements > block_elements:
             larger = list(self._tiling(pooled_elements).tiles())
-            if all(tile.lines for tile in larger):
+            if all(is_pooled_at_once(tile, self._plan.base) for tile in larger):
                 return iter(larger)
-        return tiling.tiles()
+            pooled_elements //= 2  # a column of a folded picture may be what fits
+        return self._tiling(block_elements).tiles()
 
     def _tiling(self, block_elements: int) -> Tiling:
         layout, level = self._plan.layout, self._plan.base

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from accweight_core.accumulate.watching import Room, Squares
 from accweight_core.jit.tiers import place, pool
+from accweight_core.metrics.sub_blocks import SUB_BLOCK
 from accweight_core.pictures.plan import Picture, PicturePlan
 from accweight_core.pictures.texel_map import Layout
-from accweight_core.pictures.tile import Tile
+from accweight_core.pictures.tile import KERNEL_PITCH, Tile
 
 SHORT = 5
 """Longest last axis that is copied one place at a time."""
@@ -47,27 +49,29 @@ class TileCanvas:
         self._emit = emit
         planes, shape = 2 if plan.base else 1, (segment, *tile.size(plan.base))
         self._planes = room or list(np.empty((planes, *shape), np.float32))
-        self._lines = tile.lines
-        if not tile.lines:
-            # 0 in gaps changes neither the sum nor the maximum of a square
-            rows, cols = tile.size(plan.base)
-            self._sheet = np.zeros((rows << plan.base, cols << plan.base), np.float32)
-            self._view = tile.view(self._sheet, plan.base)
-            self._order = tile.order()
-            self._places = tile.places(plan.base) if self._view is None else None
-            self._targets = tile.targets(plan.base)
+        self._tile = tile
         self.counts = self._count(tile)
-        self._empty = self.counts == 0 if not self.counts.all() else None
-        self.squares = self._squares(tile.lines) if tile.lines and plan.base else None
+        self._empty = None if self.counts.all() else self.counts == 0
+        self.squares = self._squares(tile)
 
-    def _squares(self, lines: tuple[int, int]) -> Squares:
+    def _squares(self, tile: Tile) -> Squares | None:
         """Return how A_t may be pooled before it is drawn."""
-        side, steps = 1 << self._plan.base, self._plan.steps
+        side, steps, lines, inputs = 1 << self._plan.base, self._plan.steps, tile.lines, 0
+        if is_pooled_by_kernels(tile, self._plan.base) and tile.kernels:
+            outputs, inputs = tile.kernels
+            lines = KERNEL_PITCH * inputs - 1, KERNEL_PITCH * outputs - 1
+        if not lines or not self._plan.base:
+            return None
         rows, cols = (-(-length // side) for length in lines)
         room = None
         if self._segment >= steps:
             room = Room.of(*(plane[:steps, :rows, :cols] for plane in self._planes))
-        return Squares(side, *lines, self.counts[:rows, :cols], room)
+        return Squares(side, *lines, self.counts[:rows, :cols], room, inputs)
+
+    @cached_property
+    def _sheet(self) -> _Sheet:
+        """Where elements that are not in the order of texels are placed."""
+        return _Sheet(self._tile, self._plan.base)
 
     def draw(self, step: int, path: Picture) -> None:
         """Draw A_t of the tile, flat, in element order."""
@@ -112,21 +116,53 @@ class TileCanvas:
 
     def _placed(self, path: Picture) -> Picture:
         """Return the sheet with every element at its texel; a view if they are in that order."""
-        if self._lines:
-            return path.reshape(self._lines)
-        if self._view is None:
-            self._sheet.reshape(-1)[self._places] = path
-        elif not self._targets or not place(path, *self._targets, self._sheet.reshape(-1)):
-            _copy(path.reshape(self._view.shape), self._view, self._order)
-        return self._sheet
+        return path.reshape(self._tile.lines) if self._tile.lines else self._sheet.placed(path)
 
     def _count(self, tile: Tile) -> Picture:
         """Return the number of elements per texel of the base level."""
         if tile.is_complete:
-            return np.outer(*tile.filled(self._plan.base)).astype(np.float32)
-        counts, _ = self._pooled(self._placed(np.ones(tile.elements, np.float32)))
-        self._sheet.fill(0)
+            return np.outer(*(n.astype(np.float32) for n in tile.filled(self._plan.base)))
+        counts = np.zeros(tile.size(self._plan.base), np.float32)
+        found, _ = self._pooled(self._placed(np.ones(tile.elements, np.float32)))
+        counts[: found.shape[0], : found.shape[1]] = found
+        if not tile.lines:
+            del self._sheet  # its gaps are zeros
         return counts
+
+
+class _Sheet:
+    """A sheet on which the elements of a tile are placed; 0 in gaps.
+
+    That changes neither the sum nor the maximum of a square.
+    """
+
+    def __init__(self, tile: Tile, level: int) -> None:
+        rows, cols = tile.size(level)
+        self._texels = np.zeros((rows << level, cols << level), np.float32)
+        self._view = tile.view(self._texels, level)
+        self._order = tile.order()
+        self._places = tile.places(level) if self._view is None else None
+        self._targets = tile.targets(level)
+
+    def placed(self, path: Picture) -> Picture:
+        """Return the sheet with every element at its texel."""
+        if self._view is None:
+            self._texels.reshape(-1)[self._places] = path
+        elif not self._targets or not place(path, *self._targets, self._texels.reshape(-1)):
+            _copy(path.reshape(self._view.shape), self._view, self._order)
+        return self._texels
+
+
+def is_pooled_at_once(tile: Tile, level: int) -> bool:
+    """Tell whether A_t of a tile is pooled while its weights stream, and so nowhere kept."""
+    return bool(level) and (tile.lines is not None or is_pooled_by_kernels(tile, level))
+
+
+def is_pooled_by_kernels(tile: Tile, level: int) -> bool:
+    """Tell whether squares hold whole kernels, and no strip of a walk a part of an output."""
+    if tile.kernels is None or (1 << level) % KERNEL_PITCH:
+        return False
+    return 9 * tile.kernels[1] <= SUB_BLOCK
 
 
 def _copy(values: Picture, view: Picture, order: Sequence[Any]) -> None:

@@ -102,24 +102,13 @@ class Pyramid:
         """
         views = {(plane.level, plane.name): plane.of(sheet) for plane in self.planes}
         for level in self.levels[1:]:
-            number = halved_counts(counts)
             finer = [views[level - 1, name] for name in planes_of(level - 1)]
-            halve(finer[0], finer[-1], counts, views[level, "mean"], views[level, "max"], number)
-            counts = number
+            counts = halve(finer[0], finer[-1], counts, views[level, "mean"], views[level, "max"])
 
 
 def planes_of(level: int) -> Sequence[str]:
     """Return the names of the planes of a level."""
     return ("mean", "max") if level else ("mean",)
-
-
-def halved_counts(counts: Picture) -> Picture:
-    """Return the number of elements per square of 2x2 texels."""
-    rows, cols = counts.shape
-    even = np.zeros((rows + rows % 2, cols + cols % 2), np.float32)
-    even[:rows, :cols] = counts
-    number: Picture = even[0::2, 0::2] + even[1::2, 0::2] + even[0::2, 1::2] + even[1::2, 1::2]
-    return number
 
 
 def coarsened(mean: Picture, largest: Picture, counts: Picture, levels: int) -> list[Picture]:
@@ -131,10 +120,10 @@ def coarsened(mean: Picture, largest: Picture, counts: Picture, levels: int) -> 
         counts: (rows, columns) number of elements per texel.
         levels: Number of levels.
     """
-    counts = np.ascontiguousarray(counts)  # the loops are compiled for contiguous arrays
+    mean, largest, counts = map(np.ascontiguousarray, (mean, largest, counts))
     for _ in range(levels):
-        number = halved_counts(counts)
-        half, top = (np.empty((len(mean), *number.shape), np.float32) for _ in range(2))
-        halve(mean, largest, counts, half, top, number)
-        mean, largest, counts = half, top, number
+        size = (len(mean), *(-(-length // 2) for length in counts.shape))
+        half, top = (np.empty(size, np.float32) for _ in range(2))
+        counts = halve(mean, largest, counts, half, top)
+        mean, largest = half, top
     return [mean, largest]

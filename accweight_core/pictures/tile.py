@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 from accweight_core.pictures.texel_map import Digit, Layout
 
+KERNEL_PITCH = 4
+"""Texels from one kernel of 3 x 3 to the next."""
+
 Indices = npt.NDArray[np.int64]
 Sheet = npt.NDArray[np.float32]
 Range = tuple[int, int]
@@ -117,7 +120,7 @@ class Tile:
         if len(self.rows) * len(self.cols) > 1 or any(d.order for d in self.layout.digits):
             return None
         rows = cols = 1
-        known = list(zip(in_order_of_storage(self.layout), self.ranges, strict=True))
+        known = self._known
         for digit, (start, stop) in reversed(known):
             if stop - start > 1 and digit.col_step == cols and rows == 1:
                 cols *= stop - start
@@ -125,12 +128,41 @@ class Tile:
                 rows *= stop - start
             elif stop - start > 1:
                 return None
-        first = (
-            sum(start * digit.row_step for digit, (start, _) in known),
-            sum(start * digit.col_step for digit, (start, _) in known),
-        )
-        fills = rows * cols == self.elements and first == (self.rows[0][0], self.cols[0][0])
+        if rows * cols > self.elements and len(self.stretches) == 1:  # the last rows are padding
+            rows = self.elements // cols
+        fills = rows * cols == self.elements and self._begins_at_origin
         return (rows, cols) if fills else None
+
+    @cached_property
+    def kernels(self) -> tuple[int, int] | None:
+        """(outputs, inputs) if the elements are kernels of 3 x 3 with a gap of one texel.
+
+        Outputs are across, inputs down, as in the picture; the inputs of an output follow each
+        other in memory. None otherwise.
+        """
+        if len(self.rows) * len(self.cols) > 1 or any(d.order for d in self.layout.digits):
+            return None
+        moves = [(d.row_step, d.col_step, stop - start) for d, (start, stop) in self._known]
+        if len(moves) != 4 or moves[2:] != [(1, 0, 3), (0, 1, 3)]:
+            return None
+        (*across, outputs), (*down, inputs) = moves[:2]
+        is_grid = (across, down) == ([0, KERNEL_PITCH], [KERNEL_PITCH, 0])
+        fills = outputs * inputs * 9 == self.elements and self._begins_at_origin
+        return (outputs, inputs) if is_grid and fills else None
+
+    @cached_property
+    def _known(self) -> list[tuple[Digit, Range]]:
+        """The digits in storage order, slowest first, with their ranges."""
+        return list(zip(in_order_of_storage(self.layout), self.ranges, strict=True))
+
+    @property
+    def _begins_at_origin(self) -> bool:
+        """Whether the first element is in the first texel of the first rectangle."""
+        first = (
+            sum(start * digit.row_step for digit, (start, _) in self._known),
+            sum(start * digit.col_step for digit, (start, _) in self._known),
+        )
+        return first == (self.rows[0][0], self.cols[0][0])
 
     def order(self) -> tuple[slice | Indices, ...]:
         """Return the index that puts values into `view` at their display positions."""

@@ -45,9 +45,10 @@ class Reader(Protocol):
 
     suffixes: tuple[str, ...]
     """Suffixes of candidate files, lower case with the dot; a hint, not a proof. The empty suffix
-    stands for names without one. A reader of folders may also have `marks`: names of files that
-    make their folder a checkpoint (`marks_of`); or `pieces`: suffixes of files that can be one
-    parameter each of a checkpoint that is their folder (`pieces_of`).
+    stands for names without one. A reader of folders may also have `marks`: names of files, or
+    patterns of names with ``*``, that make their folder a checkpoint (`marks_of`); or `pieces`:
+    suffixes of files that can be one parameter each of a checkpoint that is their folder
+    (`pieces_of`).
     """
 
     def recognises(self, path: Path) -> bool:
@@ -113,7 +114,7 @@ def _recognised(reader: Reader, path: Path) -> bool:
 
 
 def marks_of(reader: Reader) -> tuple[str, ...]:
-    """Return the file names that make their folder a checkpoint of this reader."""
+    """Return names, and patterns of names, that make their folder a checkpoint of this reader."""
     marks: tuple[str, ...] = getattr(reader, "marks", ())
     return marks
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from test_cli import accweight
 from torch import Tensor
 
 import accweight_core as aw
@@ -40,6 +44,7 @@ def checkpoints(folder: Path, count: int = 7) -> list[str]:
     }
     weights = {name: torch.randn(shape, generator=chance) for name, shape in shapes.items()}
     paths = []
+    folder.mkdir(exist_ok=True)
     for step in range(count):
         for tensor in weights.values():
             tensor += 0.1 * torch.randn(tensor.shape, generator=chance)
@@ -187,14 +192,102 @@ def test_an_analysis_without_state_cannot_be_appended_to(tmp_path: Path) -> None
         aw.append(aw.open_run(paths), tmp_path / "run.accw")
 
 
-def test_nothing_new_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
+NOTHING_NEW = "nothing is new: no checkpoint comes after step 2, the last one analysed"
+
+
+GOING_ON = {"append": aw.append, "watch": partial(aw.watch, once=True)}
+
+
+def files_in(store: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of every file of an analysis."""
+    found = ((path, path.stat()) for path in store.rglob("*"))
+    return {str(path): (status.st_ino, status.st_mtime_ns) for path, status in found}
+
+
+def test_nothing_new_is_said_and_changes_nothing(tmp_path: Path) -> None:
     paths = checkpoints(tmp_path, 3)
     before = aw.analyze(aw.open_run(paths), tmp_path / "run.accw", keep_state=True)
+    files, said = files_in(tmp_path / "run.accw"), []
 
-    with pytest.raises(MismatchError, match="no checkpoint comes after step 2"):
-        aw.append(aw.open_run(paths), tmp_path / "run.accw")
+    again = aw.append(aw.open_run(paths), tmp_path / "run.accw", notice=said.append)
 
-    assert aw.open_analysis(tmp_path / "run.accw").header == before.header
+    assert said == [NOTHING_NEW]
+    assert again.header == before.header
+    assert again.values.tobytes() == before.values.tobytes()
+    assert files_in(tmp_path / "run.accw") == files
+
+
+def test_a_command_with_nothing_new_says_so_in_one_line_and_succeeds(tmp_path: Path) -> None:
+    checkpoints(tmp_path / "job", 3)
+    command = ("analyze", tmp_path / "job", "-o", tmp_path / "run.accw", "--keep-state", "--json")
+    first = accweight(*command)
+
+    again = accweight(*command, "--append")
+
+    assert (first.code, again.code) == (0, 0)
+    assert again.out == first.out
+    assert again.err == f"note: {NOTHING_NEW}\n{first.err}"
+
+
+def test_nothing_new_of_checkpoints_that_were_moved_or_of_which_a_copy_is_left(
+    tmp_path: Path,
+) -> None:
+    paths = [Path(path) for path in checkpoints(tmp_path / "job", 3)]
+    aw.analyze(aw.open_run(tmp_path / "job"), tmp_path / "run.accw", keep_state=True)
+    shutil.copy(paths[2], tmp_path / "job" / "last.pt")
+    for path in paths:
+        path.unlink()
+    said: list[str] = []
+
+    aw.append(tmp_path / "job" / "last.pt", tmp_path / "run.accw", notice=said.append)
+    shutil.move(tmp_path / "job", tmp_path / "moved")
+    checkpoints(tmp_path / "job", 3)
+    aw.analyze(tmp_path / "job", tmp_path / "other.accw", keep_state=True)
+    shutil.move(tmp_path / "job", tmp_path / "elsewhere")
+    aw.append(tmp_path / "elsewhere", tmp_path / "other.accw", notice=said.append)
+
+    assert said == [NOTHING_NEW] * 2
+
+
+def test_nothing_new_after_a_job_was_restarted_from_an_earlier_step(tmp_path: Path) -> None:
+    paths = checkpoints(tmp_path, 3)
+    aw.analyze(paths, tmp_path / "run.accw", keep_state=True)
+    later = time.time() + 60
+    os.utime(paths[1], (later, later))
+    said: list[str] = []
+
+    aw.append(paths, tmp_path / "run.accw", notice=said.append)
+
+    assert said[0].startswith("step 1 was written after step 2, so the job was probably restarted")
+    assert said[1:] == [NOTHING_NEW]
+
+
+@pytest.mark.parametrize("command", GOING_ON)
+def test_another_run_without_later_steps_is_an_error(tmp_path: Path, command: str) -> None:
+    for name in ("ours", "theirs"):
+        checkpoints(tmp_path / name, 3)
+        when = {"ours": 1_000_000_000, "theirs": 1_500_000_000}[name]
+        for path in (tmp_path / name).iterdir():
+            os.utime(path, (when, when))
+    aw.analyze(tmp_path / "ours", tmp_path / "run.accw", keep_state=True)
+    files = files_in(tmp_path / "run.accw")
+
+    with pytest.raises(MismatchError, match=r"theirs: no checkpoint .* none is of the run in"):
+        GOING_ON[command](tmp_path / "theirs", tmp_path / "run.accw")
+
+    assert files_in(tmp_path / "run.accw") == files
+
+
+@pytest.mark.parametrize("command", GOING_ON)
+def test_other_parameters_without_later_steps_are_an_error(tmp_path: Path, command: str) -> None:
+    checkpoints(tmp_path / "job", 3)
+    aw.analyze(tmp_path / "job", tmp_path / "run.accw", keep_state=True)
+    for path in (tmp_path / "job").iterdir():
+        weights = {"conv1.weight": torch.ones(8, 3, 5, 5), "head.weight": torch.ones(7, 300)}
+        torch.save({"epoch": int(path.stem[-1]), "state_dict": weights}, path)
+
+    with pytest.raises(MismatchError, match=r"'conv1\.bias' has shape missing but"):
+        GOING_ON[command](tmp_path / "job", tmp_path / "run.accw")
 
 
 def test_an_append_that_was_stopped_between_two_renames_is_mended(tmp_path: Path) -> None:

@@ -226,6 +226,20 @@ def test_the_command_says_what_was_found_and_where_the_page_is(tmp_path: Path) -
     assert system["holds"] is True
 
 
+def test_a_line_per_system_is_there_before_the_next_is_begun(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    make_gallery(
+        tmp_path,
+        share=SHARE,
+        systems=(SHAPESHOP, RNNVIS),
+        progress=lambda done, total: said.append(f"{done} of {total}"),
+        on_system=lambda system, truths: said.append(f"{system.title}: {len(truths)}"),
+    )
+
+    assert said == ["1 of 4", "ShapeShop: 2", "2 of 4", "RNNVis: 2", "3 of 4", "4 of 4"]
+
+
 @pytest.mark.parametrize("other", [["--data", "x"], ["--epochs", "3"], ["--view"]])
 def test_options_of_the_other_demonstration_are_refused(tmp_path: Path, other: list[str]) -> None:
     answer = accweight("demo", "--gallery", "--out", tmp_path, *other)
@@ -384,3 +398,29 @@ def test_nothing_is_wider_than_the_window(page: Any, width: int) -> None:
     content, window = width_that_fits(page, width)
 
     assert content <= window == width
+
+
+@in_browser
+def test_the_graph_of_a_lesson_goes_with_its_time_line(page: Any) -> None:
+    graph = page.locator("#tensorboard .graph-of")
+    stripes = graph.locator(".stripe")
+    last = [one.get_attribute("style") for one in stripes.all()]
+
+    page.locator("#tensorboard .time .slide").focus()
+    page.keyboard.press("Home")
+    page.wait_for_selector("#tensorboard .time .now:text-is('step 0')")
+
+    assert not graph.locator(".slide").is_visible(), "one time line per lesson"
+    assert [one.get_attribute("style") for one in stripes.all()] != last
+    graph.locator(".card.layer").first.click()
+    assert "at step 0" in graph.locator(".readout").inner_text()
+
+
+def test_what_stands_side_by_side_has_one_scale(text: str) -> None:
+    (beside,) = (
+        parts for system, parts in zip(SYSTEMS, data_in(text), strict=True)
+        if system.name == "deep_view"
+    )  # fmt: skip
+    ranges = [[chart["range"] for chart in part["views"][0]["charts"]] for part in beside]
+
+    assert ranges[0] == ranges[1]

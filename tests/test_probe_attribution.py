@@ -13,6 +13,7 @@ from probe_networks import Classifier, Plain, digits, trained, write_states
 from torch import nn
 
 import accweight_core as aw
+from accweight_core.analysis.probe_pictures import are_strips, as_seen, pictures_at
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.attribution import Attribution
 from accweight_core.probes.pixels import pictures_of
@@ -109,7 +110,7 @@ def test_a_linear_network_is_explained_by_its_weights(tmp_path: Path) -> None:
 
         expected = np.broadcast_to(states[1]["0.weight"][1].numpy() * times, (7, 5))
         np.testing.assert_allclose(found.array("parts", 1), expected, rtol=1e-5, atol=1e-6)
-        assert found.array("images").shape[2:] == (2, 3, 1)
+        assert found.array("images").shape[2:] == (1, 5, 1)
 
 
 def test_noise_of_zero_is_the_gradient_and_other_noise_is_repeatable(run: Path) -> None:
@@ -190,6 +191,7 @@ def test_tokens_are_rated_at_their_embedding(tmp_path: Path, node: str) -> None:
     expected = (vectors * module.state_dict()["out.weight"][0].numpy()).sum(axis=-1)
     np.testing.assert_allclose(found.array("parts", 1), expected, rtol=1e-5, atol=1e-6)
     assert found.attributes["node"] == "embed"
+    assert found.array("images").shape[2:] == (1, 5, 1), "a row of five tokens"
 
 
 @pytest.mark.parametrize("token", [0, 7])
@@ -279,3 +281,22 @@ def test_what_cannot_be_explained_is_told(run: Path, options: str, message: str)
 def test_channels_are_added_in_pictures() -> None:
     assert pictures_of(np.ones((2, 3, 4, 5))).tolist() == np.full((2, 4, 5), 3.0).tolist()
     assert pictures_of(np.ones((2, 7))).shape == (2, 3, 3)
+
+
+@pytest.mark.parametrize(("features", "shape"), [(64, (8, 8)), (601, (3, 201))])
+def test_features_stand_in_rows_unless_they_fill_a_square(
+    tmp_path: Path, features: int, shape: tuple[int, int]
+) -> None:
+    module = nn.Sequential(nn.Linear(features, 2))
+    data = np.ones((3, features), np.float32), np.array([0, 1, 0])
+
+    found = probed(tokens_run(tmp_path, module), "samples=3", Plain(module), data)
+
+    assert found.array("images").shape[2:] == (*shape, 1)
+    seen = as_seen(found, "images", pictures_at(found, "images", 1))
+    assert are_strips(found, "images", seen) is (features == 601)
+    gaps = shape[0] * shape[1] - features
+    assert seen.shape[-1] == (4 if gaps else 3)
+    if gaps:  # what fills up the last row is seen through
+        assert (seen[:, -1, -gaps:, 3] == 0).all()
+        assert (seen[..., 3] == 0).sum() == 3 * gaps

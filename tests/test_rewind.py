@@ -17,6 +17,7 @@ from torch import nn
 
 import accweight_core as aw
 from accweight_core.alignment.rank_correlation import spearman
+from accweight_core.analysis.probe_kinds import ResultKind, arrays_of
 from accweight_core.cli import rewinding
 from accweight_core.cli.app import application
 from accweight_core.errors import ArgumentValueError
@@ -87,6 +88,8 @@ def test_the_layer_that_carries_the_change_is_critical_and_no_other(tmp_path: Pa
     assert second > 0.1
     assert found.array("accuracy_fall", 0)[1] > 0.2
     assert found.array("moved", 0).tolist() == [0, 1, 1]
+    assert "moved" in found.table().columns
+    assert "moved" not in arrays_of(found, ResultKind.LAYERS), "a flag is no curve"
     assert found.array("loss_rise", 1).tolist() == [0, 0, 0]
     drawn = found.array("random_loss_rise")
     assert drawn.shape == (1, 3)

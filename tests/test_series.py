@@ -130,6 +130,11 @@ TABLES: dict[str, Rows] = {
         "lr=0.01-epoch": {f"lr=0.01-epoch={n}.ckpt": n for n in (1, 2)},
         "lr=0.1-epoch": {f"lr=0.1-epoch={n}.ckpt": n for n in (1, 2)},
     },
+    "folders that say the step twice": {
+        f"checkpoint/global_step/{part}_states": {
+            f"checkpoint-{n}/global_step{n}/{part}_states.pt": n for n in (500, 1000)}
+        for part in ("generator", "critic")
+    },
     "archives": {
         "seed": {f"seed/{n}.npz": n for n in (1, 2, 10)},
         "shard": {f"shard/{n}.npz": n for n in (1, 2, 10)},
@@ -226,6 +231,9 @@ ONE_RUN: dict[str, dict[str, int]] = {
     "epochs and batches in letters": {"m_e0_b0.pt": 0, "m_e0_b500.pt": 1, "m_e1_b0.pt": 2,
                                       "m_e1_b500.pt": 3},
     "items of checkpoints": {f"{n}/state/model.pt": n for n in (1000, 2000)},
+    "the step in two folders": {f"checkpoint-{n}/global_step{n}/model.pt": n for n in (500, 1000)},
+    "dates with a zone": {f"CKPT+2024-01-02+0{h}-04-05+00/model.pt": 20240102000405 + h * 10_000
+                          for h in (3, 4)},
 }  # fmt: skip
 """Folders of one run, with its steps."""
 
@@ -274,6 +282,88 @@ def test_figures_in_names_are_measures(tmp_path: Path) -> None:
 
 
 # Single files beside a series
+
+
+def test_of_a_series_called_last_the_best_beside_it_is_the_copy(tmp_path: Path) -> None:
+    for step in (50, 100, 150):
+        path = tmp_path / f"last_Ant_ep_{step}_rew__{step}.5_.pth"
+        torch.save({"model": small(step), "epoch": step}, path)
+    torch.save({"model": small(100), "epoch": 100}, tmp_path / "Ant.pth")
+
+    assert left_out(tmp_path) == {"Ant.pth": "same weights as last_Ant_ep_100_rew__100.5_.pth"}
+
+
+def test_of_two_copies_the_one_that_says_its_step_is_kept(tmp_path: Path) -> None:
+    for step, name in ((10, "checkpoint_10"), (20, "checkpoint_20"), (15, "best_model_15")):
+        torch.save({"model": small(step), "step": step}, tmp_path / f"{name}.pth")
+    torch.save({"model": small(15), "step": 15}, tmp_path / "best_model.pth")
+
+    assert [Path(c.path).stem for c in survey(tmp_path).checkpoints][1] == "best_model_15"
+    assert left_out(tmp_path) == {"best_model.pth": "same weights as best_model_15.pth"}
+
+
+def test_a_copy_beside_two_series_of_one_run_is_called_a_copy(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        torch.save(small(epoch), tmp_path / f"train.{epoch}.pth")
+        torch.save({"model": small(epoch), "loss": 0.5}, tmp_path / f"train.{epoch}_full.pth")
+    torch.save(small(2), tmp_path / "best.pth")
+
+    assert list(table(tmp_path)) == ["train", "train_full"]
+    assert left_out(tmp_path)["best.pth"] == "same weights as train.2.pth"
+
+
+def test_an_update_beside_epochs_is_no_epoch(tmp_path: Path) -> None:
+    write(tmp_path, [*(f"checkpoint{n}.pt" for n in (1, 2, 10)), "checkpoint_2_250.pt"])
+
+    assert [c.step for c in survey(tmp_path).checkpoints] == [1, 2, 10]
+    assert list(left_out(tmp_path)) == ["checkpoint_2_250.pt"]
+
+
+def test_the_state_of_a_trainer_beside_its_weights_is_no_series(tmp_path: Path) -> None:
+    write(tmp_path, [f"style-{n:06d}.safetensors" for n in (2, 4)])
+    write(tmp_path, [f"style-{n:06d}-state/model.safetensors" for n in (2, 4)])
+
+    assert list(table(tmp_path)) == ["style"]
+    assert set(left_out(tmp_path).values()) == {"training state, not weights"}
+
+
+def test_folders_of_state_are_read_where_nothing_else_is(tmp_path: Path) -> None:
+    write(tmp_path, [f"style-{n:06d}-state/model.safetensors" for n in (2, 4)])
+
+    assert [c.step for c in survey(tmp_path).checkpoints] == [2, 4]
+
+
+def test_the_state_of_an_optimizer_by_its_short_name_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path, [f"{name}_{n}.npz" for name in ("params", "opt_state") for n in (1, 2)])
+
+    assert list(table(tmp_path)) == ["params"]
+
+
+def test_of_two_series_that_a_browser_saved_the_first_is_the_run(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        for name in (f"model (epoch {epoch})", f"model (epoch {epoch}) (1)"):
+            torch.save(small(epoch), tmp_path / f"{name}.pt")
+
+    assert [Path(c.path).stem for c in survey(tmp_path).checkpoints] == [
+        "model (epoch 1)",
+        "model (epoch 2)",
+    ]
+
+
+def test_results_of_an_evaluation_are_no_series(tmp_path: Path) -> None:
+    write(tmp_path, [f"checkpoint{n:04d}.pth" for n in (9, 19)])
+    (tmp_path / "eval").mkdir()
+    for name in ("000", "050", "latest"):
+        arrays = {key: np.ones((10, 5)) for key in ("precision", "recall", "scores")}
+        torch.save({**arrays, "counts": [10, 5]}, tmp_path / "eval" / f"{name}.pth")
+
+    assert [c.step for c in survey(tmp_path).checkpoints] == [9, 19]
+
+
+def test_a_count_after_a_dot_is_no_measure(tmp_path: Path) -> None:
+    write(tmp_path, ["model_0.9.pt", "model_0.10.pt"])
+
+    assert [c.measures for c in survey(tmp_path).checkpoints] == [{}, {}]
 
 
 def test_copies_of_two_runs_are_told_by_their_values(tmp_path: Path) -> None:

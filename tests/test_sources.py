@@ -254,21 +254,26 @@ def test_shards_named_one_by_one_beside_their_index_are_one_checkpoint(tmp_path:
     assert paths(opened, tmp_path) == ["model.safetensors.index.json"]
 
 
-def test_shards_without_their_index_are_an_error_that_says_so(tmp_path: Path) -> None:
+def test_some_shards_without_their_index_are_an_error_that_says_so(tmp_path: Path) -> None:
     index = write_sharded(tmp_path / "checkpoint-1" / "model.safetensors.index.json", small())
     index.unlink()
+    (index.parent / "model-00001-of-00002.safetensors").unlink()
 
     text = problem(tmp_path)
 
-    assert "model-00001-of-00002.safetensors" in text
-    assert "index" in text
+    assert "'model-00001-of-00002.safetensors' is missing" in text
 
 
-def test_a_glob_of_shards_is_not_a_run_of_them(tmp_path: Path) -> None:
+def test_a_glob_of_shards_is_a_run_of_the_whole_checkpoints(tmp_path: Path) -> None:
     for step in (1, 2):
         write_sharded(tmp_path / f"checkpoint-{step}" / "model.safetensors.index.json", small(step))
 
-    assert "index" in problem(f"{tmp_path}/checkpoint-*/*.safetensors")
+    opened = survey(f"{tmp_path}/checkpoint-*/*.safetensors")
+
+    assert paths(opened, tmp_path) == [
+        f"checkpoint-{step}/model-00001-of-00002.safetensors" for step in (1, 2)
+    ]
+    assert set(opened.checkpoints[0].tensors) == {"fc.weight", "fc.bias"}
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:

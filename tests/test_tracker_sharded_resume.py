@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import traceback
-from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from gloo_processes import Scenes, die_together, play, sharded
 from torch import distributed, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
 
 import accweight_core as aw
 from accweight_core.errors import ArgumentTypeError, ArgumentValueError, MismatchError
@@ -25,10 +19,8 @@ STEPS, SAVED, KILLED = 6, 2, 4
 
 pytestmark = pytest.mark.skipif(not distributed.is_gloo_available(), reason="needs gloo")
 
-Train = Callable[[int, int, Path], None]
 
-
-def weights_at(step: int) -> nn.Module:
+def weights_at(step: int) -> nn.Sequential:
     """A model whose weights depend on the step alone; four rows of the matrix are a sub-block."""
     torch.manual_seed(step)
     return nn.Sequential(nn.Linear(4096, 16), nn.LayerNorm(5), nn.Embedding(7, 12))
@@ -38,10 +30,7 @@ def update(tracker: aw.ChangeTracker, steps: range, processes: int) -> None:
     for step in steps:
         model = weights_at(step)
         if processes > 1:
-            mesh = init_device_mesh("cpu", (processes,))
-            for layer in model:
-                fully_shard(layer, mesh=mesh)
-            fully_shard(model, mesh=mesh)
+            sharded(model, processes)
         tracker.update(model, step=step, loss=step / 4)
 
 
@@ -70,8 +59,7 @@ def until_it_is_killed(place: int, processes: int, out: Path) -> None:
     save(tracker, "saved", place, out)
     update(tracker, range(SAVED + 1, KILLED + 1), processes)
     tracker.flush()
-    distributed.barrier()
-    os.kill(os.getpid(), signal.SIGKILL)
+    die_together()
 
 
 def going_on(place: int, processes: int, out: Path) -> None:
@@ -124,7 +112,7 @@ def wrongly(place: int, processes: int, out: Path) -> None:
         mistake(place, processes, out)
 
 
-SCENES: tuple[tuple[Train, int], ...] = (
+SCENES: Scenes = (
     (in_one_go, 2),
     (until_it_is_killed, 2),
     (going_on, 2),
@@ -133,41 +121,11 @@ SCENES: tuple[tuple[Train, int], ...] = (
 )
 
 
-def play(_rank: int, folder: str) -> None:
-    """Play every scene in processes that are forked when all is imported."""
-    out = Path(folder)
-    torch.set_num_threads(1)
-    import_module("torch._dynamo")  # as fully_shard does: two seconds in each process
-    update(aw.ChangeTracker(), range(1), 1)
-    for number, (scene, processes) in enumerate(SCENES):
-        children = [forked(scene, place, processes, out, number) for place in range(processes)]
-        ends = [os.waitpid(child, 0)[1] for child in children]
-        expected = signal.SIGKILL if scene is until_it_is_killed else 0
-        assert ends == [expected] * processes, scene.__name__
-
-
-def forked(scene: Train, place: int, processes: int, out: Path, number: int) -> int:
-    child = os.fork()
-    if child:
-        return child
-    try:
-        torch.set_num_threads(1)
-        meeting = f"file://{out / f'meeting_{number}'}"
-        distributed.init_process_group("gloo", meeting, rank=place, world_size=processes)
-        scene(place, processes, out)
-        distributed.barrier()
-        distributed.destroy_process_group()
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
-
-
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the processes of all scenes have written."""
     folder = tmp_path_factory.mktemp("played")
-    torch.multiprocessing.spawn(play, (str(folder),), nprocs=1)
+    play(folder, SCENES)
     return folder
 
 

@@ -135,8 +135,8 @@ def test_a_writer_that_falls_behind_leaves_out_pictures_and_no_numbers(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     tracker = tracked(tmp_path / "a.accw", range(2))
-    assert tracker._recorder is not None
-    writer = tracker._recorder._writer
+    assert tracker._outlets.recorder is not None
+    writer = tracker._outlets.recorder._writer
     released, write, join = Event(), writer._write, Thread.join
 
     def slow(step: Any) -> None:

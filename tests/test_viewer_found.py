@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from probe_networks import Plain, write_states
 from probe_results import HOSTILE, LAYERS, POINTS, field, store_numbers, stored_results
 from torch import nn
 from viewer_helpers import session_of, stored
@@ -223,7 +224,7 @@ def moved_to(scatter: Scatter, step: int) -> np.ndarray[tuple[int, ...], np.dtyp
 
 def last_stage(session: Session) -> Scatter:
     scatter = Scatter(session)
-    scatter.choose(scatter.choices[-1])
+    scatter.choose(next(one for one in reversed(scatter.choices) if one.stage))
     return scatter
 
 
@@ -274,6 +275,30 @@ def test_inside_is_what_a_line_that_bends_goes_around() -> None:
     points = np.array([[1, 1], [2, 3], [3, 1], [5, 1], [np.nan, 1]], float)
 
     assert inside(points, corners).tolist() == [True, False, True, False, False]
+
+
+# ---------------------------------------------------------------- sequences
+
+
+def test_sequences_stand_below_each_other_as_wide_as_the_room(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(10, 2))
+    states = [{name: tensor + step for name, tensor in module.state_dict().items()}
+              for step in range(2)]  # fmt: skip
+    run, path = aw.open_run(write_states(tmp_path / "run", states)), tmp_path / "run.accw"
+    aw.analyze(run, path)
+    data = np.ones((6, 10), np.float32), np.zeros(6, np.int64)
+    aw.probe(run, Plain(module), data, ["attribution:samples=6"], out=path)
+    sheet = Sheet(session_of(path))
+
+    grid = sheet.grid(400, 200)
+
+    assert (grid.columns, grid.rows, grid.shown) == (1, 6, 6)
+    assert grid.indent + grid.width == 400
+    assert 6 * (grid.height + GAP) - GAP <= 200
+    left, top = grid.place(2)
+    assert grid.number_at(left + 1, top + 1) == 2
+    assert grid.number_at(left - 1, top + 1) is None, "beside it is its name"
+    assert sheet.grid(400, 40).shown < 6
 
 
 # ---------------------------------------------------------------- samples that the user gives

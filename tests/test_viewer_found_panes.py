@@ -10,7 +10,7 @@ import pytest
 from probe_networks import Classifier, Plain, digits, trained, write_states
 from probe_results import HOSTILE, stored_results
 from viewer_helpers import stored
-from window_driver import OpenWindow, colour_at, move_mouse, pixels, rgb, settle
+from window_driver import OpenWindow, colour_at, move_mouse, pixels, rgb, settle, shown_panes
 
 import accweight_core as aw
 
@@ -35,10 +35,16 @@ def analysed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def panes_of(window: MainWindow) -> tuple[ScatterPane, SheetPane]:
-    scatter, sheet, _ = window.found.panes
+    scatter, _, sheet, _ = window.found.panes
     assert isinstance(scatter, ScatterPane)
     assert isinstance(sheet, SheetPane)
     return scatter, sheet
+
+
+def staged(pane: ScatterPane) -> None:
+    """Let it show the samples at the last stage."""
+    pane.scatter.choose(next(one for one in reversed(pane.scatter.choices) if one.stage))
+    pane.renew()
 
 
 def drag(view: Any, corners: list[Any]) -> None:
@@ -59,11 +65,7 @@ def test_panes_are_there_only_for_what_is_stored(
     with_results = opened(analysed)
     without = opened(stored(tmp_path))
 
-    assert [pane.isVisibleTo(with_results) for pane in with_results.found.panes] == [
-        True,
-        True,
-        False,
-    ]
+    assert shown_panes(with_results) == ["ScatterPane", "SheetPane"]
     assert not without.found.isVisibleTo(without)
     assert with_results.controls.plate_values.isVisibleTo(with_results)
     assert not without.controls.plate_values.isVisibleTo(without)
@@ -89,8 +91,7 @@ def test_the_sheet_follows_the_time_line(analysed: Path, opened: OpenWindow) -> 
 def test_a_line_around_points_shows_their_samples(analysed: Path, opened: OpenWindow) -> None:
     window = opened(analysed)
     pane, _ = panes_of(window)
-    pane.scatter.choose(pane.scatter.choices[-1])
-    pane.renew()
+    staged(pane)
     settle(window)
     at = pane.view.pixels_of(pane.scatter.places())
     before = pixels(pane.instances.grab().toImage())
@@ -119,8 +120,7 @@ def test_given_samples_are_seen_beside_the_points_that_are_chosen(
     np.savez(tmp_path / "data.npz", x=x, y=(np.arange(112) - 100) % 3)
     window = opened(path, data=tmp_path / "data.npz")
     pane, _ = panes_of(window)
-    pane.scatter.choose(pane.scatter.choices[-1])
-    pane.renew()
+    staged(pane)
     settle(window)
     before = pixels(pane.instances.grab().toImage())
 
@@ -137,7 +137,7 @@ def test_given_samples_are_seen_beside_the_points_that_are_chosen(
 def test_points_have_the_colours_of_their_classes(analysed: Path, opened: OpenWindow) -> None:
     window = opened(analysed)
     pane, _ = panes_of(window)
-    pane.scatter.choose(pane.scatter.choices[-1])
+    staged(pane)
     for theme in ("light", "dark"):
         window.session.change(theme=theme)
         settle(window)
@@ -149,6 +149,34 @@ def test_points_have_the_colours_of_their_classes(analysed: Path, opened: OpenWi
 
         wanted = np.array(rgb(pane.view._theme.classes[0]))
         assert np.abs(shown[y, x].astype(int) - wanted).max() <= 30  # a little transparent
+
+
+def test_things_by_two_quantities_stand_on_axes_with_their_names(
+    analysed: Path, opened: OpenWindow
+) -> None:
+    window = opened(analysed)
+    pane, _ = panes_of(window)
+    box = pane.head.box
+    box.setCurrentIndex(box.count() - 1)
+    box.activated.emit(box.count() - 1)
+    settle(window)
+    scatter = pane.scatter
+    at = pane.view.pixels_of(scatter.places())
+
+    move_mouse(pane.view, QtCore.QPoint(*map(round, at[1])))
+
+    # at the last step, the four are at (0, 0), (1, 0), (0, 1) and (0.5, 0.25) of bounds 0 and 1
+    corners, ends = pane.view.pixels_of(scatter.box[0]), scatter.box[1]
+    np.testing.assert_allclose(ends, [[0, 0], [1, 1]])
+    np.testing.assert_allclose(at[:3], [corners[0], [corners[1, 0], corners[0, 1]],
+                                        [corners[0, 0], corners[1, 1]]])  # fmt: skip
+    assert scatter.text_of(1).splitlines()[:2] == ["unit 1", "open 1"]
+    assert "unit 1" in QtWidgets.QToolTip.text()
+    assert not pane.head.switch.isVisibleTo(window), "axes are the same at all steps"
+    assert scatter.pictures_of([0]) is None, "they are no samples"
+    left, high = int(at[3, 0]) - 12, pane.view.height() - 1
+    drag(pane.view, [QtCore.QPoint(*p) for p in ((1, 1), (1, high), (left, high), (left, 1))])
+    assert scatter.chosen_text().startswith("2 points")
 
 
 def test_plates_show_what_units_do(analysed: Path, opened: OpenWindow) -> None:

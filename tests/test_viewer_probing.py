@@ -21,6 +21,7 @@ from window_driver import (
     plate_called,
     rgb,
     settle,
+    shown_panes,
     some_texels,
     texel_colour,
 )
@@ -112,7 +113,7 @@ def test_what_probes_find_appears_in_the_open_window(
     assert seen[0] == []
     assert sorted(seen[-1]) == ["activations", "embedding", "evaluate"]
     assert window.found.isVisibleTo(window)
-    assert all(pane.isVisibleTo(window) for pane in window.found.panes)
+    assert shown_panes(window) == ["ScatterPane", "SheetPane", "GraphPane"]
     assert controls.plate_values.isVisibleTo(window)
     assert controls._valued in controls.row.inside
     assert window.timeline.metric.findData(DEAD) >= 0
@@ -132,13 +133,13 @@ def test_a_graph_that_is_stored_after_all_results_appears(
     (analysis / "graph").rename(analysis / "later")
     window = opened(analysis, size=(1400, 900), chosen={"labels": False})
     settle(window)
-    before = [pane.isVisibleTo(window) for pane in window.found.panes]
+    before = shown_panes(window)
 
     (analysis / "later").rename(analysis / "graph")
     wait_until(window, lambda: window.found.graph.isVisibleTo(window))
 
-    assert before == [True, True, False]
-    assert all(pane.isVisibleTo(window) for pane in window.found.panes)
+    assert before == ["ScatterPane", "SheetPane"]
+    assert shown_panes(window) == ["ScatterPane", "SheetPane", "GraphPane"]
 
 
 def test_values_of_units_follow_a_probe_that_goes_on(

@@ -435,14 +435,32 @@ def test_once_adds_what_is_there(job: Path, out: Path, capsys: pytest.CaptureFix
     assert accweight(*once) == 0
     assert capsys.readouterr() == ("", f"note: waiting for a second checkpoint in {job}\n")
 
-    for steps in ([0, 1, 2], [0, 1, 2], [0, 1, 2, 3]):
+    for steps, is_again in (([0, 1, 2], False), ([0, 1, 2], True), ([0, 1, 2, 3], False)):
         for step in steps[1:]:
             if not (job / f"epoch_{step}.pt").exists():
                 write(job, step)
         assert accweight(*once) == 0
-        document = json.loads(capsys.readouterr().out)
-        assert document["steps"] == steps
+        shown = capsys.readouterr()
+        assert json.loads(shown.out)["steps"] == steps
+        last = "note: nothing is new: no checkpoint comes after step 2, the last one analysed"
+        assert (last in shown.err.splitlines()) == is_again
+    document = json.loads(shown.out)
     assert document["ranking"][0]["layer"] in ("conv", "fc")
+
+
+def test_once_does_not_say_that_nothing_is_new_while_a_checkpoint_is_written(
+    job: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for step in range(2):
+        write(job, step)
+    once = ("watch", job, "-o", out, "--once", "--settle", "0")
+    assert accweight(*once) == 0
+    (job / "epoch_2.pt").write_bytes((job / "epoch_1.pt").read_bytes()[:999])
+    capsys.readouterr()
+
+    assert accweight(*once) == 0
+
+    assert "nothing is new" not in capsys.readouterr().err
 
 
 def _started(job: Path, out: Path) -> subprocess.Popen[str]:

@@ -68,6 +68,11 @@ def plate_called(window: MainWindow, parameter: str, scene: int = 0) -> Plate:
     return next(p for p in window.scenes[scene].source.plates if p.name == parameter)
 
 
+def shown_panes(window: MainWindow) -> list[str]:
+    """Return the kinds of the panes below the scene that are shown."""
+    return [type(pane).__name__ for pane in window.found.panes if pane.isVisibleTo(window)]
+
+
 # --- eyes ---------------------------------------------------------------------------------
 
 

@@ -130,35 +130,16 @@ def compare(
     checked_choice(per, ("layer", "parameter"), "per")
     at = a.step_index(step_a), b.step_index(step_b)
     chosen = _chosen(a, b, by, at, per)
-    by = chosen.by
     sums, rate_notes = rate_sums((a, b), at, rates)
-    shared, alignment = compared_places(a, b, by, at, per, map, values, sums)
+    shared, alignment = compared_places(a, b, chosen.by, at, per, map, values, sums)
     if not shared.places:
         raise MismatchError(
             f"the two analyses share no {per} name: "
             f"{_some(shared.alone_a)} against {_some(shared.alone_b)}; to compare them, "
             "give a file with --map that says which belong together"
         )
-    values_a = {place.layer: place.value_a for place in shared.places}
-    values_b = {place.layer: place.value_b for place in shared.places}
-    order_a, order_b = _order(values_a, list(values_a)), _order(values_b, list(values_a))
-    rank_a = {name: rank for rank, name in enumerate(order_a, start=1)}
-    rank_b = {name: rank for rank, name in enumerate(order_b, start=1)}
-    by_name = {place.layer: place for place in shared.places}
-    known = [n for n in by_name if not math.isnan(values_a[n]) and not math.isnan(values_b[n])]
-    pairs = [values_a[name] for name in known], [values_b[name] for name in known]
-    rho, p = spearman(*pairs), spearman_p(*pairs)
-    return Comparison(
-        by=by,
-        spearman=rho,
-        kendall=kendall(*pairs),
-        rbo=rank_biased_overlap(order_a, order_b),
-        top_overlap={
-            k: len({*order_a[:k]} & {*order_b[:k]}) / k for k in (1, 3, 5, 10) if k <= len(by_name)
-        },
-        layers=tuple(
-            replace(by_name[name], rank_a=rank_a[name], rank_b=rank_b[name]) for name in order_a
-        ),
+    return replace(
+        _agreement(shared.places, chosen.by, per),
         only_a=shared.alone_a,
         only_b=shared.alone_b,
         hints={
@@ -167,16 +148,50 @@ def compare(
         notes=(
             *chosen.notes,
             *_cautions(shared.places, per),
-            *_apart(shared.places, by, alignment),
-            *run_cautions(a, b, at, by),
+            *_apart(shared.places, chosen.by, alignment),
+            *run_cautions(a, b, at, chosen.by),
             *rate_notes,
             *alignment.notes,
         ),
+    )
+
+
+def _agreement(places: Sequence[LayerPlace], by: str, per: Per) -> Comparison:
+    """Return how well matched rows agree, by their values alone."""
+    values_a = {place.layer: place.value_a for place in places}
+    values_b = {place.layer: place.value_b for place in places}
+    order_a, order_b = _order(values_a, list(values_a)), _order(values_b, list(values_a))
+    known = [n for n in values_a if not math.isnan(values_a[n]) and not math.isnan(values_b[n])]
+    pairs = [values_a[name] for name in known], [values_b[name] for name in known]
+    rho, p = spearman(*pairs), spearman_p(*pairs)
+    return Comparison(
+        by=by,
+        spearman=rho,
+        kendall=kendall(*pairs),
+        rbo=rank_biased_overlap(order_a, order_b),
+        top_overlap={
+            k: len({*order_a[:k]} & {*order_b[:k]}) / k for k in (1, 3, 5, 10) if k <= len(values_a)
+        },
+        layers=_ranked(places, order_a, order_b),
+        only_a=(),
+        only_b=(),
         pairs=len(known),
         spearman_p=p,
         spearman_band=spearman_band(rho, len(known)),
         conclusion=agreement_text(rho, p, len(known), per),
         scale=scale_text(*pairs, by),
+    )
+
+
+def _ranked(
+    places: Sequence[LayerPlace], order_a: Sequence[str], order_b: Sequence[str]
+) -> tuple[LayerPlace, ...]:
+    """Return rows in the order of a, with their ranks in both."""
+    by_name = {place.layer: place for place in places}
+    rank_b = {name: rank for rank, name in enumerate(order_b, start=1)}
+    return tuple(
+        replace(by_name[name], rank_a=rank, rank_b=rank_b[name])
+        for rank, name in enumerate(order_a, start=1)
     )
 
 

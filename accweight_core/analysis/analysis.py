@@ -21,13 +21,11 @@ from accweight_core.analysis.rows import rows_at, rows_of
 from accweight_core.analysis.saving import saved
 from accweight_core.analysis.sources import Source, Stored
 from accweight_core.analysis.summary import Measured, Per, maximum
-from accweight_core.arguments import brief, checked_choice, checked_path, checked_text, whole
+from accweight_core.arguments import brief, checked_choice, checked_text, whole
 from accweight_core.errors import (
-    AccweightError,
     ArgumentTypeError,
     StoreError,
     UnknownNameError,
-    reason_of,
 )
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
@@ -84,21 +82,7 @@ class Analysis:
         Raises:
             StoreError: If there is none at `path`, or it is unfinished, damaged or too new.
         """
-        checked_path(path, "an analysis")
-        try:
-            store = Store.open(Path(path))
-        except AccweightError:
-            raise
-        except (OSError, ValueError) as error:  # a name that the system cannot hold
-            reason = reason_of(error) if isinstance(error, OSError) else str(error)
-            raise StoreError(f"{path}: cannot be opened ({reason})") from None
-        if not (store.header.complete or unfinished):
-            done = store.finished()
-            raise StoreError(
-                f"{path}: the analysis is not finished ({sum(done)} of {len(done)} parameters); "
-                "run the same accweight analyze again to continue it"
-            )
-        return cls(Stored(store))
+        return cls(Stored.at(path, unfinished=unfinished))
 
     @property
     def path(self) -> Path | None:

@@ -65,7 +65,7 @@ _BY_AXES = {
 
 
 def kind_of(field: FieldDocument) -> ResultKind | None:
-    """Return what can be shown of an array; None if nothing."""
+    """Return what can be shown of an array; None if nothing, as of flags, which are bytes."""
     axes = field.axes
     if field.dtype == "uint8":
         is_picture = axes[:1] == (STEP,) and (axes[-3:] == PIXELS or axes[-2:] == PIXELS[:2])

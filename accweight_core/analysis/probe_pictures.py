@@ -12,6 +12,9 @@ Pixels = npt.NDArray[np.uint8]
 
 GREY_AND_RGB = (1, 3)
 
+STRIP = 4
+"""Width of a picture, as a multiple of its height, from which on it is a sequence."""
+
 
 def as_units(images: Pixels, has_channels: bool = True) -> Pixels:
     """Return (units, height, width, channels) with 1 or 3 channels, whatever axes were before."""
@@ -44,23 +47,30 @@ def unit_names(result: ProbeResult, name: str, count: int) -> tuple[str, ...]:
     return named if len(named) == count else tuple(map(str, range(count)))
 
 
-def is_network(result: ProbeResult) -> bool:
-    """Tell whether pictures of a result are the units of a network, and its links are known.
-
-    Columns of units, beginning with the inputs, have their pictures in `inputs` and then `images`;
-    one more picture is that of the result. An end of a link is a place among all.
-    """
-    columns, ends = (result.attributes.get(name) for name in ("columns", "ends"))
-    if not (columns and ends and {"inputs", "images"} <= {*result.arrays}):
-        return False
-    count = sum(int(shown) for _, shown in columns)
-    drawn = result.fields["inputs"].shape[0] + result.fields["images"].shape[1] - 1
-    return count == drawn and all(0 <= int(end) < count for pair in ends for end in pair)
-
-
 def is_signed(result: ProbeResult) -> bool:
     """Tell whether the pictures of a result are of numbers on both sides of 0."""
     return "scale" in result.arrays and bool((result.array("scale")[:, 0] < 0).any())
+
+
+def are_strips(result: ProbeResult, name: str, pictures: Pixels) -> bool:
+    """Tell whether pictures are of samples that are sequences: each has a line to itself."""
+    height, width = pictures.shape[1:3]
+    return result.fields[name].axes[1] == "picture" and width >= STRIP * height
+
+
+def as_seen(result: ProbeResult, name: str, pictures: Pixels) -> Pixels:
+    """Return (units, height, width, 3), or 4 where some of a picture has no value: transparent.
+
+    Args:
+        result: The result.
+        name: The array.
+        pictures: Pictures of it, of 1 or 3 channels.
+    """
+    rgb = pictures.repeat(3 // pictures.shape[-1], axis=-1)
+    if name != "images" or not is_signed(result):
+        return rgb
+    there = (rgb > 0).any(axis=-1, keepdims=True)
+    return rgb if there.all() else np.concatenate([rgb, 255 * there.astype(np.uint8)], axis=-1)
 
 
 def scale_text(result: ProbeResult, name: str) -> str:

@@ -6,13 +6,16 @@ lacks (a model in training has no checkpoints). To add a kind of source, add a c
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.errors import SourceError
+from accweight_core.arguments import checked_path
+from accweight_core.errors import AccweightError, SourceError, StoreError, reason_of
 from accweight_core.metrics.table import Floats
 from accweight_core.schema import Checkpoint, Parameter, Run
 from accweight_core.store.analysis_store import Store
@@ -93,6 +96,33 @@ class Stored:
         self.store = store
         self.header = store.header
         self._run = run
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str], *, unfinished: bool) -> Stored:
+        """Open the store of a path.
+
+        Args:
+            path: Folder of the analysis.
+            unfinished: Whether it may be one that is being written or was stopped.
+
+        Raises:
+            StoreError: If there is none, or it is unfinished, damaged or too new.
+        """
+        checked_path(path, "an analysis")
+        try:
+            store = Store.open(Path(path))
+        except AccweightError:
+            raise
+        except (OSError, ValueError) as error:  # a name that the system cannot hold
+            reason = reason_of(error) if isinstance(error, OSError) else str(error)
+            raise StoreError(f"{path}: cannot be opened ({reason})") from None
+        if not (store.header.complete or unfinished):
+            done = store.finished()
+            raise StoreError(
+                f"{path}: the analysis is not finished ({sum(done)} of {len(done)} parameters); "
+                "run the same accweight analyze again to continue it"
+            )
+        return cls(store)
 
     def values(self) -> Floats:
         """Return (steps, parameters, sums) as on disk now."""

@@ -82,6 +82,7 @@ def _show(answer: str | Page | dict[str, Any]) -> None:
 def _print(lines: Sequence[str]) -> None:
     """Print lines through `sys.stdout`, as click treats an ASCII encoding as a mistake."""
     sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()  # of work that takes long, lines are read as they come
 
 
 def _fitting(part: str | Table, width: int) -> str | Table:

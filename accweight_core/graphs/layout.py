@@ -1,9 +1,9 @@
 """Where the nodes of a folded graph are: dagre, run by QuickJS.
 
 The layout is `assets/graph_layout.js` on dagre, which pages run as well, so that a graph looks the
-same everywhere and unfolds on a page without a server. Of what was tried on a transformer of 552
-layers, dagre by module takes under a second and no edge runs through a node; dot is as good, but a
-program that has to be installed apart and cannot unfold on a page; others draw edges through nodes.
+same everywhere and unfolds on a page without a server. Of what was tried, dagre by module takes a
+second for a transformer of 50 blocks and no edge runs through a node; dot is as good, but a program
+that has to be installed apart and cannot unfold on a page; others draw edges through nodes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MEMORY_BYTES = 1 << 29
 """What a layout may take; that of 700 nodes takes a tenth."""
 
 MOST_SECONDS = 20.0
-"""What a layout may take; 552 cards in 151 open modules take two."""
+"""What a layout may take; 452 cards in 152 open modules take one."""
 
 STACK_BYTES = 6 << 20
 """Of the eight MiB that its thread has."""

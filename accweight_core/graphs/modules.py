@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from accweight_core.graphs.labels import LONGEST, tell_apart
 from accweight_core.graphs.layer_graph import LayerGraph, neighbours, shared_path
 from accweight_core.short_names import block_name
 from accweight_core.text import plain
@@ -27,9 +28,6 @@ ROOM = 34
 
 MOST_SHOWN = 700
 """Nodes that can be shown at once."""
-
-LONGEST = 22
-"""Letters of a label; of a longer one, its two ends."""
 
 LETTER, PADDING = 6.4, 26
 """Units of width of a letter, and of what is around a label."""
@@ -99,6 +97,8 @@ class ModuleTree:
         _fold_chains(root)
         _gather_alike(root)
         _split_wide(root)
+        for item in _walk(root):
+            tell_apart(item.children)
         self.items: list[Item] = []
         self._openings: dict[int, frozenset[int]] = {}
         waiting = [root]
@@ -203,7 +203,7 @@ def _planted(graph: LayerGraph) -> Item:
     for at, node in enumerate(graph.nodes):
         if node.kind == "layer":
             path, _, label = _dotted(node.name).rpartition(".")
-            _hang(Item(node.name, _short(label), "layer", node=at), path, modules)
+            _hang(Item(node.name, label, "layer", node=at), path, modules)
     before = neighbours(len(graph.nodes), [(b, a) for a, b in graph.edges])
     after = neighbours(len(graph.nodes), graph.edges)
     where = {item.node: item.parent.name for item in _walk(root) if item.parent and item.node >= 0}
@@ -219,7 +219,7 @@ def _planted(graph: LayerGraph) -> Item:
             path = _around(path, [where.get(n, "") for n in before[at]],
                            [where.get(n, "") for n in after[at]])  # fmt: skip
         where[at] = path
-        item = Item(node.name, _short(node.name) or "\N{MIDDLE DOT}", node.kind, node=at)
+        item = Item(node.name, node.name or "\N{MIDDLE DOT}", node.kind, node=at)
         item.parent = modules[path]
         modules[path].children.append(item)
     for item in modules.values():
@@ -256,7 +256,7 @@ def _hang(leaf: Item, path: str, modules: dict[str, Item]) -> None:
     child, name = leaf, path
     while name not in modules:
         above, _, label = name.rpartition(".")
-        module = Item(name, _short(label), "module")
+        module = Item(name, label, "module")
         modules[name] = module
         child.parent = module
         module.children.append(child)
@@ -282,7 +282,7 @@ def _fold_chains(root: Item) -> None:
                 inner = inner.children[0]
                 label = f"{label}.{inner.label}"
             if inner is not child:
-                inner.parent, inner.label = item, _short(label)
+                inner.parent, inner.label = item, label
                 item.children[at] = inner
     for item in _walk(root):
         word = item.name.rpartition(".")[2]
@@ -291,7 +291,7 @@ def _fold_chains(root: Item) -> None:
             number, dot, rest = item.label.partition(".")
             label = block_name(word, number) + dot + rest
             # cut in its middle it would lose the number; the module around it has the word
-            item.label = item.label if rest and len(label) > LONGEST else _short(label)
+            item.label = item.label if rest and len(label) > LONGEST else label
 
 
 def _form(item: Item) -> Any:
@@ -343,7 +343,7 @@ def _together(parent: Item, children: Sequence[Item]) -> Item:
     """Return a module that holds some neighbours."""
     named = [child for child in children if child.kind in ("layer", "module")] or list(children)
     first, last = named[0], named[-1]
-    label = _short(f"{first.label} \N{EN DASH} {last.label}")
+    label = f"{first.label} \N{EN DASH} {last.label}"
     module = Item(f"{first.name} \N{EN DASH} {last.name}", label, "module", parent)
     module.children = list(children)
     blocks = [child for child in children if child.kind == "module"]
@@ -369,10 +369,3 @@ def _split_wide(root: Item) -> None:
                 for at in range(0, len(children), size)
             ]  # fmt: skip
         waiting += [child for child in item.children if child.kind == "module"]
-
-
-def _short(label: str) -> str:
-    if len(label) <= LONGEST:
-        return label
-    half = (LONGEST - 1) // 2
-    return f"{label[:half]}\N{HORIZONTAL ELLIPSIS}{label[-half:]}"

@@ -28,12 +28,18 @@ from accweight_core.jobs.pipeline import (
     picture_bases,
     picture_budget,
 )
+from accweight_core.jobs.same_run import (
+    check_parameters,
+    check_same_run,
+    nothing_new,
+    restarted,
+    with_names_of,
+)
 from accweight_core.jobs.work import Progress, Work
-from accweight_core.naming import layers_of
 from accweight_core.runs.opening import Source, WeightsByStep, as_run
 from accweight_core.runs.revisions import moved_since
 from accweight_core.runs.surveying import Place
-from accweight_core.schema import Run, type_changes
+from accweight_core.schema import Checkpoint, Run, type_changes
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.header import Header
 
@@ -57,6 +63,7 @@ def append(
     """Append checkpoints to a stored analysis, without reading its old checkpoints.
 
     Checkpoints of `run` after the last step of the analysis are appended; all others are ignored.
+    If there are none, that is said by `notice`, and nothing is changed.
     The result is that of analysing all checkpoints together, bit for bit, except that pictures may
     become coarser to fit the budget; with a budget of 0 they are removed. Only new files are
     written, so the cost does not depend on how many steps there are. (A network whose matrices all
@@ -81,7 +88,8 @@ def append(
     Raises:
         StoreError: If the analysis is missing, unfinished, or without state.
         EngineError: As in `analyze`.
-        MismatchError: If the run has no later step, or other parameters.
+        MismatchError: If the run is another one: it has other parameters, or neither later
+            checkpoints nor any of those that were analysed.
         ArgumentTypeError, ArgumentValueError: If another argument is not of its kind.
     """
     check_numbers(threads, block_elements, picture_budget_bytes, memory_bytes)
@@ -95,10 +103,19 @@ def append(
         earlier = growing.store
         if growing.was_unfinished and run.checkpoints[-1].step <= earlier.header.steps[-1]:
             return growing.analysis()  # killed just before it was done
-        fresh = _appendable(run, earlier)
+        run = _with_its_names(run, earlier)
         moved = _moved(run, earlier.header)
         for note in moved:
             notice(note)
+        last = int(earlier.header.steps[-1])
+        later = tuple(c for c in run.checkpoints if c.step > last)
+        if not later:
+            check_same_run(run, earlier.header, earlier.path)
+            restart = restarted(run.checkpoints, earlier.header)
+            for note in filter(None, (restart, nothing_new(last))):
+                notice(note)
+            return growing.analysis()
+        fresh = _appendable(run, later, earlier)
         run = replace(run, notes=(*run.notes, *moved))
         header = _extended(earlier.header, run, fresh, path)
         alone = growing.header_of_added(header, _bases(header, picture_budget_bytes))
@@ -168,53 +185,25 @@ def _joined_maps(path: Path, earlier: Mapping[str, Any], later: Mapping[str, Any
     return earlier or later
 
 
-def _appendable(run: Run, earlier: Store) -> Run:
-    """Return the part of a run after the last step of an analysis, if it can be appended."""
-    header, last = earlier.header, int(earlier.header.steps[-1])
-    if not header.keeps_state:
+def _with_its_names(run: Run, earlier: Store) -> Run:
+    """Return a run with the names of an analysis, if that can be continued at all."""
+    if not earlier.header.keeps_state:
         raise StoreError(
             f"{earlier.path}: the analysis was made without --keep-state, so nothing can be "
             "appended; analyse all checkpoints, to another output or with --overwrite"
         )
+    return with_names_of(run, earlier.header)
+
+
+def _appendable(run: Run, later: tuple[Checkpoint, ...], earlier: Store) -> Run:
+    """Return the later checkpoints of a run, if they can be appended to an analysis."""
+    header = earlier.header
     if not earlier.holds_state:
         raise StoreError(
-            f"{earlier.path}: the state after step {last} was left out, as training was faster "
-            "than writing; nothing can be appended before a later step has one"
+            f"{earlier.path}: the state after step {header.steps[-1]} was left out, as training "
+            "was faster than writing; nothing can be appended before a later step has one"
         )
-    later = tuple(c for c in run.checkpoints if c.step > last)
-    if not later:
-        raise MismatchError(
-            f"{run.source}: no checkpoint comes after step {last}, the last one analysed"
-        )
-    if run.name_map:
-        run = _conformed_to(run, header)
-        later = tuple(c for c in run.checkpoints if c.step > last)
-    shapes = {p.name: p.shape for p in run.parameters}
-    for parameter in header.parameters:
-        if shapes.get(parameter.name) != parameter.shape:
-            raise MismatchError(
-                f"{run.source}: parameter {parameter.name!r} has shape "
-                f"{shapes.get(parameter.name, 'missing')} but {parameter.shape} in {earlier.path}"
-            )
-    if {c.copy for c in later} != {header.checkpoints[0].copy}:
-        raise MismatchError(
-            f"{run.source}: the analysis is of {_weights_of(header.checkpoints[0].copy)}, and "
-            f"these are {_weights_of(later[0].copy)}; choose with --series"
-        )
+    check_parameters(run, later, header, earlier.path)
     fresh = replace(run, checkpoints=later)
     check_dtypes(fresh, header.parameters)
     return fresh
-
-
-def _weights_of(copy: str) -> str:
-    return f"the averaged copy {copy!r}" if copy else "the weights themselves"
-
-
-def _conformed_to(run: Run, header: Header) -> Run:
-    """Return a run read with a map, with its axes in the order of the analysis."""
-    from accweight_core.runs.renaming import conformed
-
-    reference = {parameter.name: parameter for parameter in header.parameters}
-    checkpoints = tuple(conformed(run.checkpoints, reference))
-    layers = layers_of(checkpoints[0].tensors.values())
-    return replace(run, checkpoints=checkpoints, layers=layers)

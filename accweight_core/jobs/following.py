@@ -10,6 +10,7 @@ from typing import Any
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.jobs.changes import woken_by_changes
 from accweight_core.jobs.engines.workers import Notice
+from accweight_core.jobs.same_run import nothing_new
 from accweight_core.jobs.watching import Look, Watcher
 from accweight_core.runs.hints import in_python
 from accweight_core.runs.name_map import NameMap
@@ -71,6 +72,9 @@ def _look_once(watcher: Watcher, seen: Callable[[Look], Any]) -> None:
     seen(look)
     if look.problem is not None:
         raise look.problem
+    is_waiting = look.again_s is not None  # for a file that is being written
+    if watcher.analysis is not None and not look.added and not is_waiting:
+        watcher.tell(nothing_new(int(watcher.analysis.steps[-1])))
 
 
 def watch(

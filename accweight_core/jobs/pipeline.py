@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from accweight_core.accumulate.observing import Observer
@@ -116,30 +117,36 @@ def analyze(
     run, chosen = as_run(run), checked_roles(roles)
     path = None if out is None else target_at(out, "an analysis")
     parameters, notes = _measured(run, chosen, 1 if keep_state and path is not None else 2)
-    if notes:
-        run = replace(run, notes=(*run.notes, *notes))
+    run = replace(run, notes=(*run.notes, *notes)) if notes else run
     header = Header.of(run, parameters, chosen).with_packs()
+    if path is not None:
+        header = _to_store(header, picture_budget_bytes, keeps_state=keep_state)
     walking = threads or threads_for(run, parameters)
     work = Work(
         run, header, walking, block_elements, strict, progress,
         notice=notice, memory_bytes=memory_bytes, observer=observer,
     )  # fmt: skip
-    if path is not None:
-        budget = picture_budget(header, picture_budget_bytes)
-        bases = picture_bases(header, budget)
-        work.header = replace(header, picture_bases=bases, keeps_state=keep_state).with_packs()
     with workers_for(engine, scheduler, executor, threads, notice) as work.workers:
-        if path is None:
-            return work.in_memory()
-        with locked(path):
-            tidy(path)
-            tidy_grown(path)
-            replacing = overwrite and is_taken(path)
-            if replacing:
-                check_replaceable(path)
-            analysis = work.on_disk(path, replacing=replacing)
-            keep_own_graph(path, analysis.header)
-            return analysis
+        return work.in_memory() if path is None else _stored(work, path, overwrite=overwrite)
+
+
+def _to_store(header: Header, asked_bytes: int | None, *, keeps_state: bool) -> Header:
+    """Return the header of an analysis that is stored, with its pictures and its state."""
+    bases = picture_bases(header, picture_budget(header, asked_bytes))
+    return replace(header, picture_bases=bases, keeps_state=keeps_state).with_packs()
+
+
+def _stored(work: Work, path: Path, *, overwrite: bool) -> Analysis:
+    """Return the analysis at a path, where no one else may write meanwhile."""
+    with locked(path):
+        tidy(path)
+        tidy_grown(path)
+        replacing = overwrite and is_taken(path)
+        if replacing:
+            check_replaceable(path)
+        analysis = work.on_disk(path, replacing=replacing)
+        keep_own_graph(path, analysis.header)
+        return analysis
 
 
 def check_numbers(threads: Any, block_elements: Any, picture_bytes: Any, memory: Any) -> None:

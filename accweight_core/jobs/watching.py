@@ -30,6 +30,7 @@ from accweight_core.io.target import target_at
 from accweight_core.jobs.appending import append
 from accweight_core.jobs.engines.workers import Notice
 from accweight_core.jobs.pipeline import analyze
+from accweight_core.jobs.same_run import check_same_run, restarted, with_names_of
 from accweight_core.naming import natural_key
 from accweight_core.runs.first_step import is_first_of_run
 from accweight_core.runs.opening import Opened, opened_series, run_of
@@ -40,7 +41,6 @@ from accweight_core.runs.surveying import Place, Survey, chosen_series, surveyed
 from accweight_core.schema import DEFAULT_ROLES, Checkpoint, Role, Stamp
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import is_taken
-from accweight_core.store.records import CheckpointRecord
 
 UNREAD_NS = 60_000_000_000
 """After so long without a change, a file that cannot be read is not being written any more."""
@@ -118,6 +118,7 @@ class Watcher:
         self._unchanged: dict[str, tuple[Mapping[str, Stamp], float]] = {}
         self._told: set[str] = set()
         self._begun: frozenset[int] = frozenset()
+        self._is_same = False
         self.analysis = self._stored()
 
     def look(self) -> Look:
@@ -267,18 +268,16 @@ class Watcher:
         """
         if self.analysis is None:
             return opened
-        records = {record.step: record for record in self.analysis.header.checkpoints}
-        last = self.analysis.header.checkpoints[-1]
-        earlier = [one for one in opened.checkpoints if one.step <= last.step]
-        later = tuple(one for one in opened.checkpoints if one.step > last.step)
-        restarted = [one.step for one in earlier if _is_newer(one, records.get(one.step), last)]
-        if not restarted:
+        header = self.analysis.header
+        last = int(header.steps[-1])
+        later = tuple(one for one in opened.checkpoints if one.step > last)
+        if opened.checkpoints and not later and not self._is_same:
+            run = with_names_of(run_of(opened, self._selection), header)
+            check_same_run(run, header, self.out)
+            self._is_same = True
+        note = restarted(opened.checkpoints, header)
+        if not note:
             return replace(opened, checkpoints=later, notes=())
-        note = (
-            f"step {restarted[0]} was written after step {last.step}, so the job was probably "
-            f"restarted from an earlier one; steps up to {last.step} stay as they were measured, "
-            "later ones are added"
-        )
         self.tell(note)
         return replace(opened, checkpoints=later, notes=(note,))
 
@@ -290,18 +289,3 @@ class Watcher:
 
     def _waiting(self, wanted: str, again_s: float | None = None) -> Look:
         return Look(self.analysis, waits_for=f"{wanted} in {self.folder}", again_s=again_s)
-
-
-def _is_newer(
-    checkpoint: Checkpoint, record: CheckpointRecord | None, last: CheckpointRecord
-) -> bool:
-    """Tell whether a checkpoint of an earlier step was written after the last one measured.
-
-    Another file of a step that was measured is a copy, such as `last.pt`.
-    """
-    if checkpoint.changed_ns <= last.changed_ns:
-        return False
-    return record is None or (
-        record.path == os.path.abspath(checkpoint.path)
-        and record.changed_ns != checkpoint.changed_ns
-    )

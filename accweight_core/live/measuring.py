@@ -19,14 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accweight_core.dtypes import is_measurable
-from accweight_core.errors import (
-    ArgumentValueError,
-    MismatchError,
-    NonFiniteError,
-    ShapeMismatchError,
-    UnsupportedDtypeError,
-)
+from accweight_core.errors import ArgumentValueError, MismatchError
 from accweight_core.live.batches import Batches
 from accweight_core.live.paths import Paths
 from accweight_core.live.rooms import Room
@@ -48,8 +41,7 @@ from accweight_core.live.states import SHARDED_FORMAT, STATE_FORMAT, WeightState
 from accweight_core.live.weights import Weights
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Floats
-from accweight_core.naming import layers_of
-from accweight_core.schema import MEASURED_ROLES, Parameter, Role
+from accweight_core.schema import Parameter, Role
 from accweight_core.store.header import Header, versions
 from accweight_core.store.records import LIVE, CheckpointRecord
 
@@ -100,7 +92,7 @@ class Measuring:
         self.compensated = compensated
         self.is_sharded = self.is_broken = False
         self._versions = versions()
-        self._firsts: dict[str, int] = {}
+        self._held: dict[str, range] = {}
         self._batches: Batches | None = None
         self._resumed: dict[str, WeightState] = {}
         self._resumed_firsts: Mapping[str, int] = {}
@@ -117,26 +109,29 @@ class Measuring:
             NonFiniteError: If an element is not finite and that is an error.
             UnsupportedDtypeError: If values have no scale.
         """
-        parameters = self.parameters or self._begun(weights)
-        current = {name: self._checked(p, weights, step) for name, p in parameters.items()}
+        parameters = self.parameters or weights.measured(self._roles)
+        current = {
+            name: weights.checked(parameter, step, strict=self._strict)
+            for name, parameter in parameters.items()
+        }
         parts = {name: local_part(tensor) for name, tensor in current.items()}
-        self._own_states({name: (first, part.numel()) for name, (first, part) in parts.items()})
-        self.parameters = parameters
-        self._firsts = {name: first for name, (first, _) in parts.items()}
+        held = {n: range(first, first + part.numel()) for n, (first, part) in parts.items()}
+        self._own_states(held)
+        self.parameters, self._held = parameters, held
         return {name: part for name, (_, part) in parts.items()}
 
-    def _own_states(self, parts: Mapping[str, tuple[int, int]]) -> dict[str, WeightState]:
+    def _own_states(self, held: Mapping[str, range]) -> dict[str, WeightState]:
         """Return the states to continue from, of the elements that this process trains.
 
         Args:
-            parts: The first of these, and their number, by parameter.
+            held: These elements, by parameter.
 
         Raises:
             MismatchError: If some of them are in the state of another process.
         """
         firsts = self._resumed_firsts
         return {
-            name: part_of(name, state, firsts.get(name, 0), *parts[name])
+            name: part_of(name, state, firsts.get(name, 0), held[name])
             for name, state in self._resumed.items()
         }
 
@@ -183,8 +178,7 @@ class Measuring:
             room = self._room(current) if self._room else None
             self._batches = Batches(current, compensated=self.compensated, room=room)
             if self._resumed:
-                parts = {name: (self._firsts[name], part.numel()) for name, part in current.items()}
-                self._batches.restore(self._own_states(parts))
+                self._batches.restore(self._own_states(self._held))
                 self._resumed = {}
         self.is_broken = True  # until all parameters have gone on to this step
         if self.is_sharded:
@@ -209,10 +203,18 @@ class Measuring:
         return self._batches is None or self._batches.on_cpu
 
     def paths(self) -> Paths:
-        """Return A_t after the last step, as views that change with the next one."""
+        """Return A_t after the last step, as views that change with the next one.
+
+        Of a model that is sharded it is that of the part of this process, see `held`.
+        """
         if self._batches is None:
             return Paths({name: [(0, state.total)] for name, state in self._resumed.items()})
         return self._batches.paths()
+
+    @property
+    def held(self) -> dict[str, range]:
+        """The elements of every parameter that this process has measured."""
+        return dict(self._held)
 
     def header(self) -> Header:
         """Return the header of the run, without its steps."""
@@ -229,7 +231,7 @@ class Measuring:
     def _part_sums(self, batches: Batches, current: Mapping[str, Tensor]) -> dict[str, PartSums]:
         """Measure the parts of this process."""
         rows = batches.rows(batches.take(current))
-        return {name: PartSums(self._firsts[name], *sums) for name, sums in rows.items()}
+        return {name: PartSums(self._held[name].start, *sums) for name, sums in rows.items()}
 
     def result(self) -> tuple[Header, Floats]:
         """Return the header and the sums, (steps, parameters, sums), of what has been measured."""
@@ -246,7 +248,8 @@ class Measuring:
     def saved(self) -> dict[str, Any]:
         """Return all of it as plain numbers, text and tensors."""
         header, values = self.result() if self.steps else (None, self._values())
-        place = {"shard": place_of(self._firsts)} if self.is_sharded else {}
+        firsts = {name: elements.start for name, elements in self._held.items()}
+        place = {"shard": place_of(firsts)} if self.is_sharded else {}
         return {
             **place,
             "format": SHARDED_FORMAT if self.is_sharded else STATE_FORMAT,
@@ -296,7 +299,9 @@ class Measuring:
         if header:
             self.resume(header, values, states)
         if firsts is not None:
-            self._firsts, self._resumed_firsts, self.is_sharded = firsts, firsts, True
+            self._resumed_firsts, self.is_sharded = firsts, True
+            places = ((name, firsts.get(name, 0), state) for name, state in states.items())
+            self._held = {n: range(first, first + len(s.reference)) for n, first, s in places}
 
     def resume(self, header: Header, values: Floats, states: Mapping[str, WeightState]) -> None:
         """Continue from a stored analysis.
@@ -359,39 +364,6 @@ class Measuring:
 
     def _values(self) -> Floats:
         return np.stack(self._folded) if self._folded else np.empty((0, 0, len(SUMS)))
-
-    def _begun(self, weights: Weights) -> dict[str, Parameter]:
-        """Return the parameters to measure: those that `analyze` would measure."""
-        wanted = {*MEASURED_ROLES, *self._roles}
-        measured = {
-            parameter.name: parameter
-            for layer in layers_of(weights.described())
-            for parameter in layer.parameters
-            if parameter.role in wanted
-        }
-        if not measured:
-            raise MismatchError(f"none of the {len(weights.values)} tensors given is a weight")
-        return measured
-
-    def _checked(self, parameter: Parameter, weights: Weights, step: int) -> Tensor:
-        """Return one tensor of an update after checking its shape, dtype and values."""
-        name, expected = parameter.name, parameter.shape
-        if name not in weights.values:
-            raise MismatchError(
-                f"parameter {name!r} is missing at step {step}; it was there at the first one"
-            )
-        tensor = weights.tensor(name)
-        if tuple(tensor.shape) != expected:
-            raise ShapeMismatchError(name, expected, tuple(tensor.shape), where=f"step {step}")
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        if not is_measurable(dtype):
-            raise UnsupportedDtypeError(
-                f"parameter {name!r} cannot be tracked at step {step}: {dtype} values have no "
-                "known scale and zero point; leave it out of the mapping"
-            )
-        if self._strict and not bool(torch.isfinite(tensor).all()):
-            raise NonFiniteError(f"parameter {name!r} holds NaN or infinity at step {step}")
-        return tensor
 
 
 def _record(step: int, measures: Mapping[str, float]) -> CheckpointRecord:

@@ -18,14 +18,16 @@ from accweight_core.jobs.growing import GrowingAnalysis
 from accweight_core.jobs.pipeline import picture_bases, picture_budget
 from accweight_core.live.measuring import Measuring
 from accweight_core.live.reports import Reports
+from accweight_core.live.shard_pictures import STEP, header_of_step
+from accweight_core.live.shards import rank
 from accweight_core.live.states import WeightState
 from accweight_core.live.writing import BackgroundWriter, Draw, WaitingStep
 from accweight_core.schema import Parameter
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import is_taken
 from accweight_core.store.header import Header
-from accweight_core.store.records import LIVE, CheckpointRecord
-from accweight_core.store.step_pictures import draw_step
+from accweight_core.store.records import LIVE
+from accweight_core.store.step_pictures import StepPictures, draw_step
 
 PLANNED_STEPS = 16
 """Pictures are planned for this many steps at first, then for twice as many whenever there are."""
@@ -90,18 +92,34 @@ class Recorder:
         self._writer.measured = measuring.record
         self._alone = None
 
-    def add(self) -> None:
-        """Have every measured step written that is not stored yet."""
+    def to_draw(self) -> Header | None:
+        """Return the header of the last step, with pictures, if it is to be stored.
+
+        Raises:
+            MismatchError: If the store is of another model.
+        """
+        header = self._header(len(self._measuring.steps)) if self._new_places() else None
+        return header if header and header.picture_bases else None
+
+    def add(self, drawn: StepPictures | None = None) -> None:
+        """Have every measured step written that is not stored yet.
+
+        Args:
+            drawn: The pictures of the last step, where they are not drawn from the measurements of
+                this process alone.
+
+        Raises:
+            MismatchError: If the store is of another model.
+        """
         self._tell()
-        steps = self._measuring.steps
-        places = [i for i, step in enumerate(steps) if self._last is None or step > self._last]
+        steps, places = self._measuring.steps, self._new_places()
         if not places:
             return
-        self._check_parameters()
         header = self._header(len(steps))
         for place in places:
             is_last = place == len(steps) - 1
-            self._writer.put(self._step(place, header) if is_last else WaitingStep(place, header))
+            step = self._step(place, header, drawn) if is_last else WaitingStep(place, header)
+            self._writer.put(step)
             self._last = steps[place]
         if self._writer.left_out:
             self._reports.tell(
@@ -110,8 +128,15 @@ class Recorder:
                 "are left out; their numbers are not",
             )
 
-    def _step(self, place: int, header: Header) -> WaitingStep:
+    def _new_places(self) -> list[int]:
+        """Return the positions of the steps that are not stored yet."""
+        steps, last = self._measuring.steps, self._last
+        return [place for place, step in enumerate(steps) if last is None or step > last]
+
+    def _step(self, place: int, header: Header, drawn: StepPictures | None) -> WaitingStep:
         """Return the last step with its pictures and the state."""
+        if self._measuring.is_sharded:  # this process has neither all of A_t nor of the state
+            return WaitingStep(place, header, None if drawn is None else lambda: drawn)
         draw = self._draw(header) if header.picture_bases else None
         return WaitingStep(place, header, draw, self._carry() if header.keeps_state else None)
 
@@ -174,22 +199,24 @@ class Recorder:
             raise MismatchError(f"{self.path}: holds the training of another model; choose another")
 
     def _header(self, steps: int) -> Header:
-        """Return the header of a step alone, with levels of pictures that suit so many steps."""
+        """Return the header of a step alone, with levels of pictures that suit so many steps.
+
+        Raises:
+            MismatchError: If the store is of another model.
+        """
+        self._check_parameters()
         if self._alone is None or steps > self._planned:
             self._planned = max(PLANNED_STEPS, 1 << (steps - 1).bit_length())
             header = self._measuring.header()
-            record = CheckpointRecord("memory:0", 0, "order given", LIVE, 0, 0)
-            planned = replace(header, checkpoints=(record,) * self._planned)
-            self._alone = replace(
-                header,
-                checkpoints=(record,),
-                picture_bases=() if self._measuring.is_sharded else self._levels(planned),
-                keeps_state=self._is_state_kept(header),
-            ).with_packs()
+            planned = replace(header, checkpoints=(STEP,) * self._planned)
+            kept = replace(header, keeps_state=self._is_state_kept(header))
+            self._alone = header_of_step(kept, self._levels(planned))
         return self._alone
 
     def _levels(self, planned: Header) -> tuple[int, ...]:
         """Return the finest level of each picture: those of earlier steps, or coarser ones."""
+        if self._measuring.is_sharded and rank():
+            return ()  # the first process alone has pictures of shards
         wanted = picture_bases(planned, picture_budget(planned, self._budget))
         before = self._alone or self._before
         if before is None:

@@ -84,29 +84,26 @@ def put_together(states: Sequence[Any]) -> Saved:
     return {**rest, "format": STATE_FORMAT, "weights": found}
 
 
-def part_of(
-    name: str, state: WeightState, state_first: int, first: int, elements: int
-) -> WeightState:
+def part_of(name: str, state: WeightState, state_first: int, wanted: range) -> WeightState:
     """Return the state of the elements of a parameter that this process trains.
 
     Args:
         name: Name of the parameter.
         state: State of some of its elements, flat.
         state_first: The first of these.
-        first: First element that is trained here.
-        elements: How many are.
+        wanted: The elements that are trained here.
 
     Raises:
         MismatchError: If the state lacks some of them.
     """
-    start, held = first - state_first, len(state.reference)
-    if elements and (start < 0 or start + elements > held):
+    start, held = wanted.start - state_first, len(state.reference)
+    if wanted and (start < 0 or start + len(wanted) > held):
         raise MismatchError(
-            f"parameter {name!r}: this process trains its elements {first} to "
-            f"{first + elements - 1}, but the state of the tracker has {state_first} to "
+            f"parameter {name!r}: this process trains its elements {wanted.start} to "
+            f"{wanted.stop - 1}, but the state of the tracker has {state_first} to "
             f"{state_first + held - 1}; {TOGETHER}"
         )
-    return state[start : start + elements] if elements else state[:0]
+    return state[start : start + len(wanted)] if wanted else state[:0]
 
 
 def _processes() -> int:

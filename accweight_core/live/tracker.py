@@ -1,7 +1,7 @@
 """Track the change of a model while it trains, on the device of its weights.
 
-The tracker decides what is measured and when, and keeps errors away from training; `measuring`
-measures.
+The tracker keeps errors away from training. What it asks: `schedule` which updates are taken,
+`measuring` for their numbers, and `outlets` to store and log them.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from accweight_core.errors import (
     ArgumentTypeError,
     MismatchError,
     NonFiniteError,
-    StepOrderError,
 )
 from accweight_core.io.target import target_at
 from accweight_core.live.figures import figures_of
 from accweight_core.live.measuring import Measuring
+from accweight_core.live.outlets import Outlets
 from accweight_core.live.recording import Recorder
 from accweight_core.live.reports import Errors, Reports
 from accweight_core.live.results import Results
 from accweight_core.live.rooms import StateIn, room_for
-from accweight_core.live.schedule import Every, due_by
+from accweight_core.live.schedule import Every, Schedule
 from accweight_core.live.shard_states import put_together
 from accweight_core.live.shards import is_sharded, rank
 from accweight_core.live.update_log import UpdateLog
@@ -52,6 +52,45 @@ class ChangeTracker(Results):
     ...     _ = tracker.update({"fc.weight": np.full((2, 2), step / 4)}, step=step)
     >>> float(tracker.analysis().ranking()["mean"][0])
     0.5
+
+    Args:
+        store: Folder of an analysis (NAME.accw) that every step is written to in the
+            background, with pictures. If the disk is slower than training, pictures are left
+            out, never numbers. None keeps the numbers in memory.
+        every: Which updates are taken; all others return at once. A number n takes the first
+            update at or after each multiple of n; ``"log"`` those of the steps 1, 2, 5, 10,
+            20, 50, ...; a collection of steps those; a function is asked with each step. The
+            first update is always taken. By default every one is.
+        resume: Continue an existing store; otherwise that is an error. Updates of steps that it
+            holds are skipped. It continues from the state in the store, or else from
+            `load_state_dict`.
+        keep_state: Whether the state is stored with every step: 16 bytes per weight at first,
+            12 with every step. By default up to 4 million weights.
+        state_in: Where the state of a model on a CPU is kept, 16 bytes per float32 weight.
+            ``"memory"``; or ``"files"`` without a name beside the store, which are mapped into
+            memory and written out when it is short; ``"auto"`` has W_0 and W_(t-1) in such
+            files, and A_t in memory, if there is a store and the state exceeds 64 MiB.
+        picture_budget_bytes: Most bytes of all pictures; 0 stores none. By default a sixteenth
+            of the bytes of all weights seen, but at least 64 MiB and at most 1 GiB; pictures
+            become coarser as steps are added.
+        each_rank: Where several processes train together, track in each of them, as where they
+            hold different parts of a model; then `merge` the trackers. By default the first
+            one tracks a model that each has whole, and the others return at once. Shards
+            (FSDP) are measured by all: these must be updated with the same steps everywhere.
+        errors: ``"report"`` logs what goes wrong in an update (logger ``accweight``), once per
+            kind, and lets training go on: invalid weights are left out, and after a failure
+            within a measurement the tracker takes no more. ``"raise"`` raises.
+        strict: Raise at the first non-finite element instead of counting it, whatever `errors`
+            says; every update then waits for the device.
+        roles: Roles in layers, rankings and the maximum.
+        precision: Precision of A_t and of the sums of a sub-block: ``"float64"`` has the same
+            bits as the walk over files; ``"compensated"`` keeps two float32 per weight, which
+            do not stagnate either, for devices where float64 is slow or missing
+            (``docs/accuracy.md``). Metrics then agree to about 1e-6.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: If an argument is not of its kind.
+        StoreError: If the store exists and is not to be continued, or cannot be.
     """
 
     def __init__(
@@ -69,75 +108,38 @@ class ChangeTracker(Results):
         roles: tuple[Role, ...] = DEFAULT_ROLES,
         precision: Precision = "float64",
     ) -> None:
-        """Create it without weights; the first `update` sets the reference.
-
-        Args:
-            store: Folder of an analysis (NAME.accw) that every step is written to in the
-                background, with pictures. If the disk is slower than training, pictures are left
-                out, never numbers. None keeps the numbers in memory.
-            every: Which updates are taken; all others return at once. A number n takes the first
-                update at or after each multiple of n; ``"log"`` those of the steps 1, 2, 5, 10,
-                20, 50, ...; a collection of steps those; a function is asked with each step. The
-                first update is always taken. By default every one is.
-            resume: Continue an existing store; otherwise that is an error. Updates of steps that it
-                holds are skipped. It continues from the state in the store, or else from
-                `load_state_dict`.
-            keep_state: Whether the state is stored with every step: 16 bytes per weight at first,
-                12 with every step. By default up to 4 million weights.
-            state_in: Where the state of a model on a CPU is kept, 16 bytes per float32 weight.
-                ``"memory"``; or ``"files"`` without a name beside the store, which are mapped into
-                memory and written out when it is short; ``"auto"`` has W_0 and W_(t-1) in such
-                files, and A_t in memory, if there is a store and the state exceeds 64 MiB.
-            picture_budget_bytes: Most bytes of all pictures; 0 stores none. By default a sixteenth
-                of the bytes of all weights seen, but at least 64 MiB and at most 1 GiB; pictures
-                become coarser as steps are added.
-            each_rank: Where several processes train together, track in each of them, as where they
-                hold different parts of a model; then `merge` the trackers. By default the first
-                one tracks a model that each has whole, and the others return at once. Shards
-                (FSDP) are measured by all: these must be updated with the same steps everywhere.
-            errors: ``"report"`` logs what goes wrong in an update (logger ``accweight``), once per
-                kind, and lets training go on: invalid weights are left out, and after a failure
-                within a measurement the tracker takes no more. ``"raise"`` raises.
-            strict: Raise at the first non-finite element instead of counting it, whatever `errors`
-                says; every update then waits for the device.
-            roles: Roles in layers, rankings and the maximum.
-            precision: Precision of A_t and of the sums of a sub-block: ``"float64"`` has the same
-                bits as the walk over files; ``"compensated"`` keeps two float32 per weight, which
-                do not stagnate either, for devices where float64 is slow or missing
-                (``docs/accuracy.md``). Metrics then agree to about 1e-6.
-
-        Raises:
-            ArgumentTypeError, ArgumentValueError: If an argument is not of its kind.
-            StoreError: If the store exists and is not to be continued, or cannot be.
-        """
+        """Create it without weights; the first `update` sets the reference."""
         check_count(picture_budget_bytes, "picture_budget_bytes", least=0)
         checked_choice(state_in, get_args(StateIn), "state_in")
         checked_choice(precision, get_args(Precision), "precision")
         checked_choice(errors, get_args(Errors), "errors")
-        self._due = due_by(every)
         self._each_rank = each_rank
-        self._strict = strict
-        self._roles = checked_roles(roles)
-        self._compensated = precision == "compensated"
-        self._logs: list[UpdateLog] = []
-        has_store = store is not None and (each_rank or rank() == 0)
-        folder = target_at(store, "an analysis").parent if store is not None and has_store else None
-        reports = Reports(errors)
-        self._room = partial(room_for, state_in, folder, reports)
-        super().__init__(self._empty(), reports)
         self._has_stopped = False
-        self._recorder = None
-        if store is not None and has_store:
-            self._recorder = Recorder(
-                store,
+        is_stored = each_rank or rank() == 0
+        path = target_at(store, "an analysis") if store is not None and is_stored else None
+        reports = Reports(errors)
+        self._begun = partial(
+            Measuring,
+            checked_roles(roles),
+            strict=strict,
+            compensated=precision == "compensated",
+            room=partial(room_for, state_in, path.parent if path else None, reports),
+        )
+        schedule = Schedule(every)
+        super().__init__(self._begun(), reports)
+        recorder = None
+        if path is not None:
+            recorder = Recorder(
+                path,
                 self._measuring,
-                self._reports,
+                reports,
                 resume=resume,
                 keep_state=keep_state,
                 picture_budget_bytes=picture_budget_bytes,
             )
-        self._resumed_at = self._measuring.steps[-1] if self._measuring.steps else None
-        self._next = 0 if self._resumed_at is None else self._resumed_at + 1
+        self._outlets = Outlets(recorder, reports)
+        schedule.begin(self._measuring.steps)
+        self._schedule = schedule
 
     def __enter__(self) -> ChangeTracker:
         """Return itself."""
@@ -149,16 +151,14 @@ class ChangeTracker(Results):
 
     def flush(self) -> None:
         """Wait until every step taken is in the store, or could not be written."""
-        if self._recorder is not None:
-            self._recorder.flush()
+        self._outlets.flush()
 
     def close(self) -> None:
         """Write what is not on disk yet, and release the store; the tracker can go on.
 
         It happens by itself when the program ends.
         """
-        if self._recorder is not None:
-            self._recorder.close()
+        self._outlets.close()
 
     def update(
         self,
@@ -197,9 +197,8 @@ class ChangeTracker(Results):
         if self._has_stopped:
             return self
         try:
-            at = self._next if step is None else checked_step(step)
-            self._next = at + 1
-            if self._is_due(at, force=force):
+            at = self._schedule.step_of(step)
+            if self._schedule.is_due(at, self._measuring.steps, force=force):
                 self._take(model, at, {"loss": loss, "accuracy": accuracy, **measures})
         except NonFiniteError:
             raise
@@ -221,7 +220,7 @@ class ChangeTracker(Results):
         if self._has_stopped or (steps and step <= steps[-1]):
             return False
         try:
-            return self._is_due(step, force=force)
+            return self._schedule.is_due(step, steps, force=force)
         except Exception as error:  # whatever a function of the user raises
             self._reports.take(error, LEFT_OUT)
             return False
@@ -233,9 +232,10 @@ class ChangeTracker(Results):
             MismatchError: If it has a store, which holds one run.
         """
         self._refuse_with_store("reset")
-        self._measuring = self._empty()
-        self._next, self._has_stopped = 0, False
-        self._forget_logged()
+        self._measuring = self._begun()
+        self._schedule.begin()
+        self._has_stopped = False
+        self._outlets.forget_logged()
         return self
 
     def merge(self, other: Any) -> ChangeTracker:
@@ -259,8 +259,8 @@ class ChangeTracker(Results):
             raise ArgumentTypeError(f"expected a ChangeTracker, got {type(other).__name__}")
         self._refuse_with_store("merged")
         self._measuring.merge(other._measuring)
-        self._next = max(self._next, other._next)
-        self._forget_logged()
+        self._schedule.following = max(self._schedule.following, other._schedule.following)
+        self._outlets.forget_logged()
         return self
 
     def state_dict(self) -> dict[str, Any]:
@@ -270,7 +270,7 @@ class ChangeTracker(Results):
         Save it with the model's own: ``torch.save`` writes it, and ``torch.load`` reads it with
         ``weights_only=True``. It takes as much memory as the tracker itself.
         """
-        return {**self._measuring.saved(), "next": self._next}
+        return {**self._measuring.saved(), "next": self._schedule.following}
 
     def load_state_dict(
         self, state: Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -295,15 +295,11 @@ class ChangeTracker(Results):
         """
         if isinstance(state, Sequence) and not isinstance(state, (str, bytes)):
             state = put_together(state)
-        measuring = self._empty()
+        measuring = self._begun()
         measuring.load(state)
-        following = measuring.steps[-1] + 1 if measuring.steps else 0
-        self._next = max(checked_step(state.get("next", 0)), following)
+        self._schedule.go_on(measuring.steps, checked_step(state.get("next", 0)))
         self._measuring, self._has_stopped = measuring, False
-        self._resumed_at = None
-        self._forget_logged()
-        if self._recorder is not None:
-            self._recorder.follow(measuring)
+        self._outlets.follow(measuring)
         return self
 
     def log_to(
@@ -332,30 +328,11 @@ class ChangeTracker(Results):
             UnknownNameError: If there is no such metric.
         """
         log = UpdateLog(writer, metrics=metrics, histograms=histograms, pictures=pictures)
-        self._logs.append(log)
+        self._outlets.logs.append(log)
         return self
-
-    def _empty(self) -> Measuring:
-        return Measuring(
-            self._roles,
-            strict=self._strict,
-            compensated=self._compensated,
-            room=self._room,
-        )
 
     def _consequence(self) -> str:
         return STOPPED if self._has_stopped else LEFT_OUT
-
-    def _is_due(self, step: int, *, force: bool) -> bool:
-        """Tell whether the update of a step is taken; costs microseconds."""
-        steps = self._measuring.steps
-        if not steps:
-            return True
-        if self._resumed_at is not None and step <= self._resumed_at:
-            return False
-        if step <= steps[-1]:
-            raise StepOrderError(f"step {step} came after step {steps[-1]}; steps must grow")
-        return force or self._due(step, steps[-1])
 
     def _take(self, model: Any, step: int, measures: Mapping[str, Any]) -> None:
         weights = weights_of(model, f"at step {step}")
@@ -367,26 +344,10 @@ class ChangeTracker(Results):
             self._reports.take(error, "the figures of this update are left out")
             figures = {}
         try:
-            check = self._recorder.check_continued if self._recorder else lambda: None
-            self._measuring.measure(weights, step, figures, check)
+            self._measuring.measure(weights, step, figures, self._outlets.check)
         finally:
             self._has_stopped = self._measuring.is_broken
-        if self._recorder is not None:
-            self._record(self._recorder)
-        if self._logs:
-            self._log()
-
-    def _log(self) -> None:
-        try:
-            shown = self._shown()
-            for log in self._logs:
-                log.log(shown)
-        except Exception as error:  # whatever a writer raises
-            self._reports.take(error, "this update is not logged")
-
-    def _forget_logged(self) -> None:
-        for log in self._logs:
-            log.forget()
+        self._outlets.add(self._measuring, self._shown)
 
     def _is_bystander(self, weights: Weights) -> bool:
         """Tell whether another process tracks this model: the first one, if each has it whole."""
@@ -395,14 +356,8 @@ class ChangeTracker(Results):
         self._has_stopped = True
         return True
 
-    def _record(self, recorder: Recorder) -> None:
-        try:
-            recorder.add()
-        except Exception as error:  # as of pictures that do not fit the memory
-            self._reports.take(error, "the store lacks this step, which is kept in memory")
-
     def _refuse_with_store(self, what: str) -> None:
-        if self._recorder is not None:
+        if self._outlets.recorder is not None:
             raise MismatchError(
                 f"a tracker with a store cannot be {what}, as the store holds one run of one "
                 "tracker; create another tracker"

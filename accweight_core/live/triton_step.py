@@ -165,6 +165,55 @@ def _first_total(weights, previouses, totals, compensations, COMPENSATED: tl.con
 
 
 @_jit
+def _gone_on(  # type: ignore[no-untyped-def]
+    weights,
+    references,
+    previouses,
+    totals,
+    compensations,
+    at,
+    within,
+    inside,
+    COMPENSATED: tl.constexpr,  # noqa: N803
+):
+    """Advance the state of some elements by one step.
+
+    Returns W_t, W_0, the step change, A_t, what is missing in it, and which of W_t are finite.
+    """
+    current = tl.load(weights + at, inside, 0.0).to(tl.float32)
+    previous = tl.load(previouses + at, within, 0.0).to(tl.float32)
+    reference = tl.load(references + at, within, 0.0).to(tl.float32)
+    total = tl.load(totals + at, within, 0.0)
+    compensation = total
+    if COMPENSATED:
+        compensation = tl.load(compensations + at, within, 0.0)
+
+    weight, before, origin, finite, fresh = _mended(current, previous, reference)
+    moved = tl.abs(weight - before)
+    total, compensation = _advanced(total, compensation, moved.to(total.dtype), COMPENSATED)
+    tl.store(totals + at, total, within)
+    if COMPENSATED:
+        tl.store(compensations + at, compensation, within)
+    tl.store(previouses + at, tl.where(finite, current, previous), within)
+    tl.store(references + at, weight, within & fresh)
+    return weight, origin, moved, total, compensation, finite
+
+
+@_jit
+def _write_path(out, offset_sum, offset_square, pivot, length, top, place):  # type: ignore[no-untyped-def]
+    """Write the sums of A_t: offsets are those from the pivot, `top` the bits of the largest."""
+    offsets = tl.sum(offset_sum, 0)
+    spread = tl.sum(offset_square, 0) - offsets * offsets / length
+    largest = tl.max(tl.max(top, 1), 0)
+    last = tl.full(place.shape, 2147483647, tl.int32)
+    where = tl.min(tl.min(tl.where(top == largest, place, last), 1), 0)
+    tl.store(out + _PATH_SUM, offsets + pivot * length)
+    tl.store(out + _PATH_M2, tl.where(spread < 0, 0.0, spread))
+    tl.store(out + _PATH_MAX, largest.to(pivot.dtype, bitcast=True))
+    tl.store(out + _PATH_ARGMAX, where.to(pivot.dtype))
+
+
+@_jit
 def _measure(  # type: ignore[no-untyped-def]
     addresses,
     starts,
@@ -194,14 +243,9 @@ def _measure(  # type: ignore[no-untyped-def]
     pivot = _first_total(weights, previouses, totals, compensations, COMPENSATED)
     tl.debug_barrier()  # every thread reads the first element before one overwrites it
 
-    step_sum = tl.zeros((LANES,), wide)
-    step_square = tl.zeros((LANES,), wide)
-    net_sum = tl.zeros((LANES,), wide)
-    net_square = tl.zeros((LANES,), wide)
-    square = tl.zeros((LANES,), wide)
-    reference_square = tl.zeros((LANES,), wide)
-    offset_sum = tl.zeros((LANES,), wide)
-    offset_square = tl.zeros((LANES,), wide)
+    none = tl.zeros((LANES,), wide)
+    step_sum, step_square, net_sum, net_square = none, none, none, none
+    square, reference_square, offset_sum, offset_square = none, none, none, none
     step_max = tl.zeros((LANES,), tl.float32)
     flips = tl.zeros((LANES,), tl.int32)
     nonfinite = tl.zeros((LANES,), tl.int32)
@@ -212,22 +256,9 @@ def _measure(  # type: ignore[no-untyped-def]
         at = first + lanes + beside
         within = first + lanes < length
         inside = within if ALIGNED else at < length
-        current = tl.load(weights + at, inside, 0.0).to(tl.float32)
-        previous = tl.load(previouses + at, within, 0.0).to(tl.float32)
-        reference = tl.load(references + at, within, 0.0).to(tl.float32)
-        total = tl.load(totals + at, within, 0.0)
-        compensation = total
-        if COMPENSATED:
-            compensation = tl.load(compensations + at, within, 0.0)
-
-        weight, before, origin, finite, fresh = _mended(current, previous, reference)
-        moved, net = tl.abs(weight - before), tl.abs(weight - origin)
-        total, compensation = _advanced(total, compensation, moved.to(wide), COMPENSATED)
-        tl.store(totals + at, total, within)
-        if COMPENSATED:
-            tl.store(compensations + at, compensation, within)
-        tl.store(previouses + at, tl.where(finite, current, previous), within)
-        tl.store(references + at, weight, within & fresh)
+        weight, origin, moved, total, compensation, finite = _gone_on(
+            weights, references, previouses, totals, compensations, at, within, inside, COMPENSATED
+        )
 
         step_max = tl.maximum(step_max, tl.max(moved, 1))
         turned = ((weight > 0) != (origin > 0)) | ((weight < 0) != (origin < 0))
@@ -242,7 +273,7 @@ def _measure(  # type: ignore[no-untyped-def]
         offset = tl.where(inside, offset, 0.0)
         offset_sum += tl.sum(offset, 1)
         offset_square += tl.sum(offset * offset, 1)
-        far, gone = moved.to(wide), net.to(wide)
+        far, gone = moved.to(wide), tl.abs(weight - origin).to(wide)
         step_sum += tl.sum(far, 1)
         step_square += tl.sum(far * far, 1)
         net_sum += tl.sum(gone, 1)
@@ -251,15 +282,7 @@ def _measure(  # type: ignore[no-untyped-def]
         reference_square += tl.sum(origin.to(wide) * origin.to(wide), 1)
 
     out = sums + row.to(tl.int64) * _COLUMNS
-    offsets = tl.sum(offset_sum, 0)
-    spread = tl.sum(offset_square, 0) - offsets * offsets / length
-    largest = tl.max(tl.max(top, 1), 0)
-    last = tl.full((LANES, WIDTH), 2147483647, tl.int32)
-    where = tl.min(tl.min(tl.where(top == largest, place, last), 1), 0)
-    tl.store(out + _PATH_SUM, offsets + pivot * length)
-    tl.store(out + _PATH_M2, tl.where(spread < 0, 0.0, spread))
-    tl.store(out + _PATH_MAX, largest.to(wide, bitcast=True))
-    tl.store(out + _PATH_ARGMAX, where.to(wide))
+    _write_path(out, offset_sum, offset_square, pivot, length, top, place)
     tl.store(out + _STEP_SUM, tl.sum(step_sum, 0))
     tl.store(out + _STEP_SQUARE, tl.sum(step_square, 0))
     tl.store(out + _STEP_MAX, tl.max(step_max, 0).to(wide))

@@ -8,18 +8,26 @@ are told by what they offer.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from accweight_core.arguments import checked_names, checked_values
-from accweight_core.errors import ArgumentTypeError, MismatchError, UnsupportedDtypeError
+from accweight_core.dtypes import is_measurable
+from accweight_core.errors import (
+    ArgumentTypeError,
+    MismatchError,
+    NonFiniteError,
+    ShapeMismatchError,
+    UnsupportedDtypeError,
+)
 from accweight_core.live.tensors import as_tensor
-from accweight_core.naming import SECOND_NAME, without_wrappers
+from accweight_core.naming import SECOND_NAME, layers_of, without_wrappers
 from accweight_core.readers import hinted, names_in
-from accweight_core.schema import HiddenValues, StoredTensor
+from accweight_core.schema import MEASURED_ROLES, HiddenValues, Parameter, Role, StoredTensor
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,57 @@ class Weights:
             raise UnsupportedDtypeError(
                 f"parameter {name!r} cannot be tracked: {error}; leave it out of the mapping"
             ) from error
+
+    def checked(self, parameter: Parameter, step: int, *, strict: bool) -> Tensor:
+        """Return the values of a parameter that can be measured.
+
+        Args:
+            parameter: The parameter, as it was at the first step.
+            step: Step of the weights.
+            strict: Whether non-finite elements are an error.
+
+        Raises:
+            MismatchError: If it is missing or has another shape.
+            NonFiniteError: If an element is not finite and that is an error.
+            UnsupportedDtypeError: If its values have no scale.
+        """
+        name, expected = parameter.name, parameter.shape
+        if name not in self.values:
+            raise MismatchError(
+                f"parameter {name!r} is missing at step {step}; it was there at the first one"
+            )
+        tensor = self.tensor(name)
+        if tuple(tensor.shape) != expected:
+            raise ShapeMismatchError(name, expected, tuple(tensor.shape), where=f"step {step}")
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if not is_measurable(dtype):
+            raise UnsupportedDtypeError(
+                f"parameter {name!r} cannot be tracked at step {step}: {dtype} values have no "
+                "known scale and zero point; leave it out of the mapping"
+            )
+        if strict and not bool(torch.isfinite(tensor).all()):
+            raise NonFiniteError(f"parameter {name!r} holds NaN or infinity at step {step}")
+        return tensor
+
+    def measured(self, roles: Collection[Role]) -> dict[str, Parameter]:
+        """Return the parameters that `analyze` would measure, by name, in network order.
+
+        Args:
+            roles: Roles in layers and rankings; more are measured.
+
+        Raises:
+            MismatchError: If there are none.
+        """
+        wanted = {*MEASURED_ROLES, *roles}
+        found = {
+            parameter.name: parameter
+            for layer in layers_of(self.described())
+            for parameter in layer.parameters
+            if parameter.role in wanted
+        }
+        if not found:
+            raise MismatchError(f"none of the {len(self.values)} tensors given is a weight")
+        return found
 
     def described(self) -> tuple[StoredTensor, ...]:
         """Return the parameters with what their names mean, tied ones once."""

@@ -83,7 +83,6 @@ class BackgroundWriter:
         """Have a step written; returns at once."""
         with self._changed:
             self._waiting.append(step)
-            self.left_out += step.draw is None and bool(step.header.picture_bases)
             self._thin()
             if self._thread is None:
                 self._is_closing, self._tried = False, 0

@@ -28,6 +28,7 @@ from accweight_core.probes.likeness import likeness_to_last
 from accweight_core.probes.network import OUTPUT
 from accweight_core.probes.pixels import (
     PICTURE,
+    in_rows,
     picture_lengths,
     pictured,
     pictures_of,
@@ -47,6 +48,7 @@ from accweight_core.probes.probe import (
     stacked,
 )
 from accweight_core.probes.varied import Explained, Varied, by_unit
+from accweight_core.samples.pictures import fills_square
 
 Gradient = Callable[[Array], Array]
 """The gradient of the chosen outputs with respect to what is varied, sample by sample."""
@@ -61,7 +63,7 @@ MUCH_APART = 0.1
 class Attribution(Probe):
     """Which parts of an input an output depends on, by gradients."""
 
-    name, version, needs = "attribution", 2, Needs.FORWARD | Needs.INPUT_GRADIENT
+    name, version, needs = "attribution", 3, Needs.FORWARD | Needs.INPUT_GRADIENT
     reading = (
         "Parts above 0 speak for the output, parts below 0 against it, as far as a gradient "
         "tells: for small changes of the input."
@@ -105,7 +107,7 @@ class Attribution(Probe):
 
     def _schema(self, shape: tuple[int, ...]) -> Schema:
         rows = self._rows.tolist()
-        picture = pictures_of(np.zeros((1, *shape), np.float32))[0, ..., None]
+        picture = self._pictures(np.zeros((1, *shape), np.float32))[0, ..., None]
         parts = {f"axis{at}": length for at, length in enumerate(shape)}
         incomplete = array(
             "incomplete", "step",
@@ -128,6 +130,11 @@ class Attribution(Probe):
                   "uint8"),
             scale_field(), attributes=attributes, rows=self._rows,
         )  # fmt: skip
+
+    def _pictures(self, parts: Array) -> Array:
+        """Return ratings as (samples, height, width): those of tokens and features in a row."""
+        is_sequence = self._varied.axes is not None or not fills_square(parts.shape[1:])
+        return in_rows(parts) if parts.ndim == 2 and is_sequence else pictures_of(parts)
 
     def begin(self, step: Step) -> None:
         """Keep the network of the step."""
@@ -207,7 +214,7 @@ class Attribution(Probe):
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Return the ratings as pictures on one scale, and how they became those of the end."""
-        pictures = pictured(results, "parts", lambda parts: pictures_of(parts)[..., None])
+        pictures = pictured(results, "parts", lambda parts: self._pictures(parts)[..., None])
         alike = likeness_to_last(stacked(results, "parts"))
         return {**pictures, "similarity": np.array([np.nanmean(own) for own in alike])}
 

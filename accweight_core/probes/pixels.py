@@ -12,6 +12,9 @@ from accweight_core.probes.probe import Array, Field, Results
 MIDDLE = 128
 """The pixel of the value 0; the largest and the smallest value are 255 and 1."""
 
+LONGEST_ROW = 256
+"""Values of a sequence that stand in one row."""
+
 
 def as_pixels(values: Array, largest: float) -> Array:
     """Return values from -largest to largest as uint8, 0 in the middle; NaN is 0."""
@@ -92,6 +95,19 @@ def as_picture(flat: Array) -> Array:
     missing = height * width - flat.shape[-1]
     padding = [(0, 0)] * (flat.ndim - 1) + [(0, missing)]
     whole = np.pad(flat, padding, constant_values=np.nan)
+    return whole.reshape(*flat.shape[:-1], height, width)
+
+
+def in_rows(flat: Array) -> Array:
+    """Return (..., n) as (..., 1, n); very long ones in equal rows, filled up with NaN.
+
+    >>> in_rows(np.zeros((8, 10))).shape, in_rows(np.zeros((8, 600))).shape
+    ((8, 1, 10), (8, 3, 200))
+    """
+    height = max(math.ceil(flat.shape[-1] / LONGEST_ROW), 1)
+    width = math.ceil(flat.shape[-1] / height)
+    padding = [(0, 0)] * (flat.ndim - 1) + [(0, height * width - flat.shape[-1])]
+    whole = np.pad(flat.astype(np.float32), padding, constant_values=np.nan)
     return whole.reshape(*flat.shape[:-1], height, width)
 
 

@@ -17,13 +17,14 @@ import numpy.typing as npt
 
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
 from accweight_core.analysis.probe_pictures import (
-    is_network,
+    are_strips,
     is_signed,
     pictures_at,
     scale_text,
     unit_names,
 )
 from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.analysis.unit_network import UnitNetwork, is_network
 from accweight_core.colours.png import pixel_png
 from accweight_core.pictures.sprites import sprite
 
@@ -136,6 +137,7 @@ def _pictures(result: ProbeResult, name: str, room: Room) -> Content:
         "width": first.shape[2],
         "places": places.tolist(),
         "signed": is_signed(result),
+        "strips": are_strips(result, name, first),
         "blank": result.attributes.get("blank"),
         "sheets": [
             _sheet(pictures_at(result, name, int(result.steps[place]))[:shown]) for place in places
@@ -202,16 +204,15 @@ def _network(result: ProbeResult, name: str, room: Room) -> Content | None:
     if not is_network(result) or result.fields["images"].shape[1] > room.units:
         return None
     pictures = _pictures(result, "images", room)
-    columns = [[str(text), int(count)] for text, count in result.attributes["columns"]]
-    weights = result.array(name).astype(np.float64)
+    network = UnitNetwork.of(result, name)
     return {
         **pictures,
-        "columns": columns,
-        "ends": result.attributes["ends"],
+        "columns": network.columns,
+        "ends": network.ends,
         "inputs": _sheet(result.array("inputs")),
-        "names": [*result.labels("input"), *result.labels("unit")],
-        "weights": [_brief(weights[place]) for place in pictures["places"]],
-        "high": float(np.abs(weights[np.isfinite(weights)]).max(initial=0.0)) or 1.0,
+        "names": network.names,
+        "weights": [_brief(network.weights[place]) for place in pictures["places"]],
+        "high": network.high,
     }
 
 

@@ -6,18 +6,21 @@ A name decides which files are opened; content decides whether they are read.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from fnmatch import fnmatch
+from collections.abc import Collection, Sequence
+from fnmatch import fnmatch, fnmatchcase
 from pathlib import Path
 
 from accweight_core.endings import what_ending_says
 from accweight_core.readers import Reader, marks_of, reader_for, readers
 
 _BESIDE = re.compile(
-    r"^(.*_)?(optim|optimizer|scheduler|scaler|rng_state|training_args|random_states?)"
+    r"^(.*_)?(optim|optimizer|opt(?=_?states?)|scheduler|scaler|rng_state|training_args|random_states?)"
     r"(_?states?)?([._-]\d+)*\.|^evaluations\.npz$",
     re.IGNORECASE,
 )
+_OF_RANK = re.compile(r"_model_states\.pt$")
+"""Names of the model states of DeepSpeed's ranks."""
+
 _IN_PART = re.compile(r"\.(tmp|temp|part|partial|crdownload|download|swp|lock)$", re.IGNORECASE)
 """Endings of files that are being written."""
 
@@ -30,7 +33,8 @@ _NOT_SEARCHED = re.compile(r"^\.|\.accw$|^(__pycache__|node_modules|site-package
 _OF_A_RUN = re.compile(r"\.hydra$|events\.out\.tfevents\.|(hparams\.yaml|progress\.csv|cout\.txt)$")
 """What programs write once for each run, so that the number of its folder is no step."""
 
-SHARD = re.compile(r"-\d{5}-of-\d{5}\.\w+$")
+SHARD = re.compile(r"-\d{5}-of-(?!00001(?!\d))\d{5}(_\d+)?\.\w+$")
+"""Names of shards; what is one of one is whole."""
 
 UNSURE = (
     *(".json", ".metadata", ".index", ".pkl", ".pickle", ".p", ".pkl.gz", ".joblib"),
@@ -79,9 +83,28 @@ def is_training_state(file: Path) -> bool:
     return _BESIDE.match(shown_name(file) + "." * is_mark(file)) is not None
 
 
+def is_state_beside(file: Path, files: Collection[Path]) -> bool:
+    """Tell whether a file lies in a folder of training state beside the weights themselves.
+
+    Trainers of LoRA keep `style-000002-state/` beside `style-000002.safetensors`, and DeepSpeed's
+    states in a checkpoint of the Trainer (`checkpoint-500/global_step500/`) are those of its model.
+    """
+    if file.parent.name.startswith("global_step") and _OF_RANK.search(file.name):
+        return any(
+            other.parent == file.parent.parent and not is_training_state(other) for other in files
+        )
+    stem = file.parent.name.removesuffix("-state")
+    return stem != file.parent.name and file.parent.with_name(stem + file.suffix) in files
+
+
 def is_mark(file: Path) -> bool:
-    """Tell whether a file makes its folder a checkpoint, as a reader has its whole name listed."""
-    return any(file.name in (*r.suffixes, *marks_of(r)) for r in readers().values())
+    """Tell whether a file makes its folder a checkpoint: a reader lists its name, or a pattern."""
+    return any(is_whole(file.name, (*r.suffixes, *marks_of(r))) for r in readers().values())
+
+
+def is_whole(name: str, suffixes: Sequence[str]) -> bool:
+    """Tell whether a name is, as a whole, one of the suffixes and marks of readers."""
+    return name in suffixes or any("*" in mark and fnmatchcase(name, mark) for mark in suffixes)
 
 
 def shown_name(file: Path) -> str:

@@ -213,7 +213,7 @@ def _fold_key(item: Item, runs: frozenset[tuple[str, ...]]) -> tuple[object, ...
     if index is None or (item.named[: index + 1] in runs and not _is_keyed(parts[index])):
         return (None,)
     pattern = parts_of(parts[index]).pattern
-    return index, parts[:index], pattern, parts[index + 1 : -1], _name_key(item)
+    return index, parts[:index], pattern, _inner(parts, index), _name_key(item)
 
 
 def _fold_of(parts: Sequence[str]) -> int | None:
@@ -230,8 +230,26 @@ def _fold_of(parts: Sequence[str]) -> int | None:
         is_last = tuple(parts[index + 1 : -1]) in ((), MLFLOW_DATA)
         may_be = name.pattern == "#" or (name.counts and is_last)
         if _is_keyed(parts[index]) or (may_be and not is_of_run):
-            return index
+            return _outermost(parts, index)
     return None
+
+
+def _outermost(parts: Sequence[str], index: int) -> int:
+    """Return the first of folders that say one step: `checkpoint-500/global_step500/`."""
+    while (
+        index and _is_keyed(parts[index - 1]) and _values(parts[index - 1]) == _values(parts[index])
+    ):
+        index -= 1
+    return index
+
+
+def _inner(parts: Sequence[str], index: int) -> tuple[str, ...]:
+    """Return the folders below that of the step; those that say it again, as patterns."""
+    step = _values(parts[index])
+    return tuple(
+        parts_of(part).pattern if _is_keyed(part) and _values(part) == step else part
+        for part in parts[index + 1 : -1]
+    )
 
 
 def _folded(members: list[Item], index: int) -> list[Cluster]:
@@ -304,5 +322,5 @@ def _fits(parts: tuple[str, ...], cluster: Cluster) -> bool:
     return (
         parts[:index] == like[:index]
         and parts_of(parts[index]).pattern == parts_of(like[index]).pattern
-        and parts[index + 1 : -1] == like[index + 1 : -1]
+        and _inner(parts, index) == _inner(like, index)
     )

@@ -10,18 +10,19 @@ import re
 from collections.abc import Sequence
 
 _NAMES = frozenset(
-    ("x", "y", "xs", "ys", "image", "images", "img", "imgs", "label", "labels", "input", "inputs",
-     "target", "targets", "data", "dataset", "feature", "features", "sample", "samples", "tokens",
-     "ids", "idx", "index", "indices", "mask", "latents", "noise", "prediction", "predictions",
-     "preds", "logits", "outputs", "loss", "losses", "accuracy", "accuracies", "history", "time",
-     "times", "timesteps", "results", "reward", "rewards", "action", "actions", "observation",
-     "observations", "obs", "done", "dones", "timeouts", "ret", "returns", "advantages", "low",
-     "high", "mu", "sigma", "mean", "means", "std", "stds", "var", "variance", "min", "max",
-     "count", "n", "sum", "cov", "stats", "statistics")
+    ("x", "y", "xs", "ys", "image", "images", "img", "imgs", "label", "labels", "input",
+     "inputs", "target", "targets", "data", "dataset", "feature", "features", "sample",
+     "samples", "tokens", "ids", "idx", "index", "indices", "mask", "latents", "noise",
+     "prediction", "predictions", "preds", "logits", "outputs", "loss", "losses", "accuracy",
+     "accuracies", "history", "time", "times", "timesteps", "results", "reward", "rewards",
+     "action", "actions", "act", "rew", "observation", "observations", "obs", "done", "dones",
+     "timeouts", "ret", "returns", "advantages", "low", "high", "mu", "sigma", "mean", "means",
+     "std", "stds", "var", "variance", "min", "max", "count", "n", "sum", "cov", "stats",
+     "statistics", "precision", "recall", "score", "scores", "counts")
 )  # fmt: skip
 _WHERE = frozenset(
     ("train", "test", "val", "valid", "validation", "dev", "eval", "all", "running", "next", "old",
-     "space", "rms")
+     "space", "rms", "glob")
 )  # fmt: skip
 _UNNAMED = re.compile(r"array|arr_?\d+|tensor|value")
 """What arrays are called whose names nobody gave; then the name of the file counts."""

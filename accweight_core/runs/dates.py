@@ -17,6 +17,7 @@ _NAMED = (
     r"(?P<name>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
     r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
 )
+NAMED_MONTH = re.compile(_NAMED, re.IGNORECASE)
 _YEAR = r"(?P<year>(?:19|20)[0-9]{2})"
 _DAY = r"(?P<day>0?[1-9]|[12][0-9]|3[01])"
 _TWO = r"(?P<first>0[1-9]|[12][0-9]|3[01])"

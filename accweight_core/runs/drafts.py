@@ -87,7 +87,7 @@ def _series_of(single: Cluster, complete: list[Draft]) -> Draft | None:
     near = here or near
     if len(near) > 1:
         copied = [draft for draft in near if twin_of(item.found, draft.order.placed) is not None]
-        near = copied or [draft for draft in near if _is_named_after(item, draft)]
+        near = copied[:1] or [draft for draft in near if _is_named_after(item, draft)]
     return near[0] if len(near) == 1 else None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from accweight_core.remote.revision import Revision
+from accweight_core.runs.name_parts import parts_of
 from accweight_core.runs.order_doubts import Told, order_warnings
 from accweight_core.schema import Description, Stamp
 
@@ -54,6 +55,11 @@ class Found:
     def name(self) -> str:
         """The name of its file or revision."""
         return self.path.name if self.revision is None else self.revision.name
+
+    @property
+    def measures_in_name(self) -> dict[str, float]:
+        """Training figures in the name of its file, as that is read."""
+        return parts_of(self.read[-1] if self.read else self.path.name).measures
 
     @property
     def label(self) -> str:

@@ -22,7 +22,6 @@ from accweight_core.runs.in_memory import in_memory
 from accweight_core.runs.mlflow_metrics import logged_measures
 from accweight_core.runs.model_hints import named_by_model
 from accweight_core.runs.name_map import NameMap
-from accweight_core.runs.name_parts import parts_of
 from accweight_core.runs.selection import ALL, Selection
 from accweight_core.runs.series import Series, check_order
 from accweight_core.runs.surveying import (
@@ -306,7 +305,7 @@ def _checkpoint(item: Placed, logged: Mapping[str, float]) -> Checkpoint:
         tensors={tensor.name: tensor for tensor in description.tensors},
         size_bytes=size,
         changed_ns=changed,
-        measures={**logged, **parts_of(item.found.path.name).measures, **description.measures},
+        measures={**logged, **item.found.measures_in_name, **description.measures},
         stamps=item.found.stamps,
         copy=item.found.copy,
     )

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import PurePath
 from typing import NamedTuple
 
+from accweight_core.runs.dates import NAMED_MONTH
 from accweight_core.runs.name_parts import (
     BATCH_WORDS,
     EPOCH_WORDS,
@@ -41,6 +42,14 @@ BATCH_SIZES = frozenset(2**power for power in range(2, 13))
 """Numbers that are sizes of batches more often than counts of them."""
 
 
+_COUNTED_UP = re.compile(
+    r"(?P<before>(?:.*[/\\])?(?:[^0-9/\\]*(?<![=_][-+])(?<![a-fvA-FV]))?)"
+    r"(?P<number>[0-9]{1,7})(?P<after>(?:[^0-9A-Za-z][^0-9]*?)?(?:\.(?:h5|hdf5|pt2))?)",
+    re.DOTALL,
+)
+"""A path with one number, too short for a date, that is no version (`-v1`) and no hash (`bad5`)."""
+
+
 class Told(NamedTuple):
     """A checkpoint of a run: its path, its step, and where that was found."""
 
@@ -59,6 +68,32 @@ def order_warnings(told: Sequence[Told]) -> tuple[str, ...]:
         return ()
     if told[0].source == BY_ALPHABET:
         return (ALPHABET_WARNING,)
+    return _doubts((told[0], told[-1]) if _only_count_up(told) else told)
+
+
+def _only_count_up(told: Sequence[Told]) -> bool:
+    """Tell whether paths are the same but for one number that rises, as nearly all are.
+
+    Then the first and the last one tell what all of them do, so that one more step of a run of
+    thousands is not as much work as all of them.
+    """
+    first = _COUNTED_UP.fullmatch(told[0].path)
+    if first is None or NAMED_MONTH.search(first["before"]):
+        return False
+    begin, end = len(first["before"]), len(first["after"])
+    rising = -1
+    for one in told:
+        number = one.path[begin : len(one.path) - end]
+        is_alike = one.path.startswith(first["before"]) and one.path.endswith(first["after"])
+        if not (is_alike and number.isdecimal() and number.isascii() and len(number) < 8):
+            return False
+        if int(number) <= rising:
+            return False
+        rising = int(number)
+    return True
+
+
+def _doubts(told: Sequence[Told]) -> tuple[str, ...]:
     paths = [PurePath(one.path).parts for one in told]
     shared = len(shared_folder(paths))
     reading = read_paths([path[shared:] for path in paths])

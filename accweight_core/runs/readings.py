@@ -15,6 +15,7 @@ from decimal import Decimal
 from accweight_core.runs.dates import Dates
 from accweight_core.runs.name_parts import COUNTED, ending_of
 from accweight_core.runs.quantities import contexts, replaced
+from accweight_core.runs.release_numbers import counts_read_apart
 
 _COMMAS = re.compile(r"(?<![0-9,.])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])")
 _GROUPED = re.compile(r"(?<![0-9])(?<![0-9]_)[1-9][0-9]{0,2}(?:_[0-9]{3})+(?!_?[0-9])")
@@ -49,7 +50,7 @@ class Reading:
 
     Attributes:
         paths: Their parts, rewritten.
-        doubt: What is not certain about dates, in words; empty if nothing is.
+        doubt: What is not certain about dates or counts after dots, in words; empty if nothing is.
     """
 
     paths: list[tuple[str, ...]]
@@ -93,9 +94,10 @@ def _read(names: dict[str, str]) -> str:
         _with_decimals,
     ):
         stems = rewrite(stems)
+    stems, told = counts_read_apart(stems)
     for name, stem, ending in zip(given, stems, endings, strict=True):
         names[name] = stem + ending
-    return dates.doubt
+    return dates.doubt or told
 
 
 def _may_be_rewritten(name: str) -> bool:

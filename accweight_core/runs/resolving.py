@@ -50,7 +50,9 @@ class _Files:
         labels = shortened([item.found.label for item in items])
         names = {item.found.path: label for item, label in zip(items, labels, strict=True)}
         home = len(draft.home)
-        special = [i.found.path for i in items if any(map(is_copy_name, i.parts[home:]))]
+        special = {i.found.path for i in items if any(map(is_copy_name, i.parts[home:]))}
+        own = {item.found.path for item in draft.cluster.items}
+        special -= own if own <= special else set()  # `last_ep_50`, `last_ep_100`
         beside = [item.found.path for item in draft.singles]
         return cls(names, frozenset(special), frozenset(beside))
 
@@ -64,10 +66,13 @@ class _Files:
         """Tell whether a single file is named as copies of files are."""
         return place.found.path in self.beside and is_duplicate_name(place.found.stem)
 
-    def rank(self, place: Placed) -> tuple[int, bool, bool, int, str]:
+    def rank(self, place: Placed) -> tuple[int, bool, bool, bool, int, str]:
         """Return a sort key: of several checkpoints of one step, the one to keep comes first."""
         name, is_beside = place.found.parts[-1], place.found.path in self.beside
-        return place.step, self.is_special(place), is_beside, parts_of(name).version, name
+        parts = parts_of(name)
+        is_unnumbered = is_beside and not parts.counts
+        kind = (self.is_special(place), is_beside, is_unnumbered)
+        return place.step, *kind, parts.version, name
 
 
 def resolve(draft: Draft) -> None:
@@ -178,5 +183,10 @@ def _placed_beside(found: Found, draft: Draft) -> Placed | None:
     if not source.startswith("in name: "):
         return None
     word = source.removeprefix("in name: ")
-    counts = [n for n in parts_of(found.parts[-1]).counts if n.step_word == word]
-    return Placed(found, int(counts[-1].value), source) if counts and counts[-1].is_step else None
+    own, like = (
+        [n for n in parts_of(one.parts[-1]).counts if n.step_word == word]
+        for one in (found, draft.order.placed[-1].found)
+    )
+    if like and len(own) != len(like):  # `checkpoint_EPOCH_UPDATE` beside `checkpointEPOCH`
+        return None
+    return Placed(found, int(own[-1].value), source) if own and own[-1].is_step else None

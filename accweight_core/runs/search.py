@@ -26,7 +26,9 @@ from accweight_core.runs.candidates import (
     is_of_a_run,
     is_of_other_kind,
     is_recognised,
+    is_state_beside,
     is_training_state,
+    is_whole,
     may_be_other,
     shown_name,
     suffixes_of,
@@ -121,6 +123,10 @@ def searched(
     beside = [file for file in files if is_training_state(file)]
     state = set(beside)
     looked_at = _looked_at(walk, [file for file in files if file not in state], chosen)
+    known = set(looked_at)
+    beside += [file for file in looked_at if is_state_beside(file, known)]
+    state = set(beside)
+    looked_at = [file for file in looked_at if file not in state]
     kept = with_broken(without_shards(looked_at), [file for file in files if file not in state])
     result.files = with_array_folders(kept, folder)
     if kept:
@@ -157,6 +163,8 @@ class _Walk:
         self.unsure: set[Path] = set()
         self.others: list[Path] = []
         self._suffixes = suffixes
+        self._endings = tuple(filter(None, suffixes))
+        self._patterns = tuple(name for name in suffixes if "*" in name)
         self._exclude = exclude
         self.result = result
         self._entries = 0
@@ -210,18 +218,17 @@ class _Walk:
     def _files(self, entries: Iterable[Path]) -> tuple[list[Path], bool]:
         """Return candidates; only the mark, and True, if one makes its folder a checkpoint."""
         found = []
-        endings = tuple(filter(None, self._suffixes))
         for entry in entries:
-            is_whole = entry.name in self._suffixes
-            if entry.name.startswith((".", "~")) and not is_whole:
+            is_mark = entry.name in self._suffixes or is_whole(entry.name, self._patterns)
+            if entry.name.startswith((".", "~")) and not is_mark:
                 continue
-            is_named = is_whole or entry.name.lower().endswith(endings)
+            is_named = is_mark or entry.name.lower().endswith(self._endings)
             if not is_named and not ("" in self._suffixes and not entry.suffix):
                 self._note_other(entry)
                 continue
             if not self._is_file(entry, is_named=is_named):
                 continue
-            if is_whole:
+            if is_mark:
                 if reader_for(entry):
                     return [entry], True
                 continue

@@ -34,6 +34,7 @@ from accweight_core.runs.drafts import (
 from accweight_core.runs.found import Found, Order, Placed
 from accweight_core.runs.grouping import Signature, signature_of
 from accweight_core.runs.name_parts import parts_of
+from accweight_core.runs.order_words import is_duplicate_name
 from accweight_core.runs.readings import read_paths
 from accweight_core.runs.resolving import resolve
 from accweight_core.runs.search import Broken, LeftOut
@@ -272,6 +273,7 @@ def copies_among(made: list[Series]) -> dict[str, Series]:
             -len(series.placed),
             len(PurePath(series.first).parts),
             _BACKUP.search(series.first) is not None,
+            is_duplicate_name(PurePath(series.first).stem),
             "safetensors" not in series.readers,
         ),
     )

@@ -37,7 +37,9 @@ def named_alike(members: Sequence[Parts], fold: int | None) -> tuple[str, Parts]
     stems = [_stem(list(dict.fromkeys(column))) for column in columns]
     first = len(shown) - 1 if fold is None else fold
     home = "/".join(members[0][:first])
-    below = "/".join(members[0][first + 1 : -1])
+    inner = zip(columns, stems, strict=True)
+    names = [column[0] if len(set(column)) == 1 else stem for column, stem in inner]
+    below = "/".join(names[first + 1 : -1])
     folded = "" if fold is None else stems[first]
     full = re.sub(r"(?<![^\W_])[N*](?![^\W_])", "", _without_ending(shown[-1]))
     full = re.sub(r"[=_\-. :]+(?=[=_\-. :])", "", full).strip(SEPARATORS)

@@ -62,8 +62,13 @@ def _frame(shape: tuple[int, ...]) -> str | None:
         return "last"
     if len(shape) == 2 and min(shape) >= 8:
         return "plain"
+    return "flat" if fills_square(shape) else None
+
+
+def fills_square(shape: tuple[int, ...]) -> bool:
+    """Tell whether the numbers of a flat sample may be a picture."""
     is_square = len(shape) == 1 and math.isqrt(shape[0]) ** 2 == shape[0]
-    return "flat" if is_square and shape[0] >= LEAST_FLAT else None
+    return is_square and shape[0] >= LEAST_FLAT
 
 
 def smaller(pictures: npt.NDArray[np.generic], side: int = SIDE) -> npt.NDArray[np.generic]:

@@ -83,6 +83,15 @@ def with_keras_hints(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...
     return tuple(found)
 
 
+def dotted(names: Sequence[str]) -> list[str]:
+    """Return names of TensorFlow's variables with dots for slashes, without the ``:0`` of outputs.
+
+    They stay as they are if two would become equal.
+    """
+    found = [re.sub(r":0$", "", name).replace("/", ".").strip(".") for name in names]
+    return list(names) if len(set(found)) < len(names) or "" in found else found
+
+
 def with_hints_of_paths(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
     """Return the variables of a model with hints, each named by its path: layers, then variable."""
     given = [(tensor, *tensor.name.rpartition(".")[::2]) for tensor in tensors]

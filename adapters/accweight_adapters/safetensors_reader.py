@@ -1,4 +1,4 @@
-"""Reader of safetensors files, and of models split into several by an ``*.index.json``.
+"""Reader of safetensors files, and of models split into several, with or without an index.
 
 The format is an eight-byte length, a JSON header and the raw values. Parsing it here and not with
 the library gives the byte ranges, and one-line errors. The rules are those of the library: unique
@@ -28,6 +28,7 @@ from accweight_adapters.shard_index import (
     parsed,
     shard_path,
 )
+from accweight_adapters.shard_names import shards_beside
 from accweight_adapters.untrusted import (
     ClaimError,
     check_not_empty,
@@ -108,7 +109,9 @@ class SafetensorsReader:
             with claims_of(path, INDEX_FORMAT):
                 description = _described_index(path)
         else:
-            description = _described(path)
+            with claims_of(path, FORMAT):
+                parts = shards_beside(path)
+                description = _described_parts(parts) if parts else _described(path)
         tensors = with_lora_layers(description.tensors)
         description = with_model_config(replace(description, tensors=tensors), path)
         return with_trainer_state(description, path)
@@ -158,6 +161,28 @@ def _described_index(path: Path) -> Description:
         step_key=key,
         files=(str(path), *(str(path.parent / name) for name in shards)),
         notes=tuple(dict.fromkeys(((note,) if extra else ()) + odd)),
+        measures=_measures_in(metadata),
+    )
+
+
+def _described_parts(paths: Sequence[Path]) -> Description:
+    """Describe all tensors of the parts of one model."""
+    shards = {path: _shard_at(path) for path in paths}
+    tensors: dict[str, StoredTensor] = {}
+    for path, shard in shards.items():
+        twice = tensors.keys() & shard.tensors.keys()
+        if twice:
+            raise ClaimError(f"{quoted(min(twice))} is in {path.name} and in a part before it")
+        tensors |= shard.tensors
+    metadata = [shard.metadata for shard in shards.values()]
+    step, key = next(filter(None, map(_step_in, metadata)), (None, ""))
+    return Description(
+        format=f"{FORMAT}, {len(shards)} parts",
+        tensors=in_network_order(tensors),
+        step=step,
+        step_key=key,
+        files=tuple(map(str, shards)),
+        notes=tuple(dict.fromkeys(note for shard in shards.values() for note in shard.notes)),
         measures=_measures_in(metadata),
     )
 

@@ -45,7 +45,7 @@ Goal = tuple[str, int]
 class Rewind(Probe):
     """What is lost when one layer, with its norm, is put back to a step or a random draw."""
 
-    name, version, needs = "rewind", 1, Needs.FORWARD
+    name, version, needs = "rewind", 2, Needs.FORWARD
     told_at = "first"  # at the last one nothing is put back
 
     loss: Loss = option("auto", "loss: by default cross_entropy for classes, mse for numbers")
@@ -118,7 +118,7 @@ class Rewind(Probe):
         arrays = _arrays(self._scores, goals, found, base)
         is_moved = [[row[goal] for row in moved] for goal in goals if goal[0] == "step"]
         bases = {f"base_{n}": np.array([stored[n], base[n]]) for n in self._scores}
-        return {**arrays, **bases, "moved": np.array(is_moved, np.float64)}
+        return {**arrays, **bases, "moved": np.array(is_moved, np.uint8)}
 
     def _base(self, states: States) -> tuple[Scores, Scores]:
         """Return the scores of the last step: as it is stored, and with statistics recomputed."""
@@ -244,7 +244,8 @@ def _fields(measured: Mapping[str, str], layers: int, draws: int) -> tuple[Field
         of_last = f"{words}, of the last step"
         fields.append(Field(f"base_{name}", ("state",), (2,), of_last, final=True))
     moved = "1 if the layer's weights differ from the last step's, else 0"
-    fields.append(Field("moved", ("step", "layer"), (0, layers), moved, final=True))
+    # bytes, which are no curve: a line that is 1 until it is 0 says nothing to a reader
+    fields.append(Field("moved", ("step", "layer"), (0, layers), moved, "uint8", final=True))
     return tuple(fields)
 
 

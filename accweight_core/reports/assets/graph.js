@@ -28,6 +28,7 @@
     const find = (name) => element.querySelector(name);
     const select = find(".number"), slide = find(".slide"), now = find(".now"), readout = find(".readout");
     const room = find(".room"), legend = find(".legend canvas"), ends = find(".legend .ends");
+    const lesson = element.closest(".probes")?.time; // a page may have one time line for all that is near
     let open = new Set(graph.opening), place = graph.first ?? run.places.length - 1, selected = -1, layout = null, view = null;
     const leaves = graph.items.map(() => []);
     graph.items.forEach((item, at) => {
@@ -185,6 +186,16 @@
     select.addEventListener("change", paint);
     slide.addEventListener("input", () => { place = Number(slide.value); paint(); });
     dark.addEventListener("change", paint);
+    if (lesson) {
+      find(".steps").hidden = true;
+      const follow = () => {
+        const step = lesson.steps[Math.round(lesson.at)], before = place;
+        place = Math.max(run.places.filter((one) => run.steps[one] <= step).length - 1, 0);
+        if (place !== before) paint();
+      };
+      lesson.listen(follow);
+      follow();
+    }
     new ResizeObserver(() => { if (layout) fit(); }).observe(room);
     lay();
     element.dataset.ready = "";

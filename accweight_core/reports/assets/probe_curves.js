@@ -1,11 +1,12 @@
 // Numbers over the steps: a chart per array, a line per layer.
 const WIDE = 1000; // how many times the smallest value the largest is, from which on the axis is logarithmic
+const WHOLE = [1, 2, 5].flatMap((digit) => [...Array(15).keys()].map((zeros) => digit * 10 ** zeros)).sort((a, b) => a - b); // between ticks: there is no step 2.5
 const powers = (self, ticks) => ticks.map((tick) => (Number.isInteger(Math.log10(tick)) ? tick : null));
 
 function curves(element, view, probe, time) {
   const steps = view.places.map((place) => probe.steps[place]);
-  const faint = () => css("--faint");
-  const colour = (line) => (line < NAMED ? css(`--curve-${line}`) : faint());
+  const rounds = view.labels.length <= 2 * NAMED ? 2 : 1, named = rounds * NAMED; // dashed the second time
+  const colour = (line) => css(line < named ? `--curve-${line % NAMED}` : "--faint");
   const grid = make("div", "charts");
   element.append(grid);
   const plots = [];
@@ -44,10 +45,10 @@ function curves(element, view, probe, time) {
       one.plot = new uPlot({
         width: Math.max(one.room.clientWidth, 240), height: 170,
         scales: { x: { time: false, ...(view.span ? { range: view.span } : {}) }, y: { distr: one.chart.log ? 3 : 1, ...(one.chart.range ? { range: one.chart.range } : {}) } },
-        axes: [{ ...axis(), size: 26, gap: 2 },
+        axes: [{ ...axis(), incrs: WHOLE, size: 26, gap: 2 },
                { ...upwards, size: 54, values: (self, ticks) => ticks.map((tick) => (tick == null ? "" : read(tick))) }],
         series: [{}, ...one.chart.lines.map((line, at) => ({
-          stroke: colour(at), width: at < NAMED ? 1.8 : 1, spanGaps: false, points: { show: steps.length < 2 },
+          stroke: colour(at), width: at < named ? 1.8 : 1, dash: at >= NAMED && at < named ? [6, 3] : undefined, spanGaps: false, points: { show: steps.length < 2 },
         }))],
         cursor: { drag: { x: true, y: false }, points: { show: false } },
         hooks: { setCursor: [say(one)] },
@@ -66,15 +67,15 @@ function curves(element, view, probe, time) {
   }
   if (view.labels.length > 1) {
     const key = make("div", "key");
-    view.labels.slice(0, NAMED).forEach((name, at) => {
-      const entry = make("span"), mark = make("i");
-      mark.dataset.colour = `--curve-${at}`;
-      mark.style.background = `var(--curve-${at})`;
+    view.labels.slice(0, named).forEach((name, at) => {
+      const entry = make("span"), mark = make("i", at >= NAMED ? "dashed" : "");
+      mark.dataset.colour = `--curve-${at % NAMED}`;
+      mark.style.color = `var(--curve-${at % NAMED})`;
       entry.append(mark, name);
       entry.title = name;
       key.append(entry);
     });
-    if (view.labels.length > NAMED) key.append(make("span", "", `and ${view.labels.length - NAMED} more: point at a curve`));
+    if (view.labels.length > named) key.append(make("span", "", `and ${view.labels.length - named} more: point at a curve`));
     element.append(key);
   }
   notes(element, view.left_out);

@@ -53,6 +53,12 @@ function pictures(element, view, probe, time) {
     sheet.append(figure);
     return canvas;
   });
+  sheet.classList.toggle("signed", Boolean(view.signed));
+  if (view.strips) { // sequences: each has a line to itself
+    sheet.classList.add("strips");
+    sheet.style.cssText = "";
+    for (const canvas of cells) canvas.style.cssText = `height:${22 * view.height}px;max-width:${28 * view.width}px`;
+  }
   element.append(sheet);
   notes(element, over ? "" : view.scale, view.left_out);
   let drawn = "";
@@ -77,6 +83,10 @@ function pictures(element, view, probe, time) {
           for (let c = 0; c < 3; c++) found.data[place + c] = mix(under.data[place + c] * 0.55, tone[c], share);
         }
       }
+      if (view.signed && !below) // 0 is no value, as what fills up the last row of a long sequence
+        for (let place = 0; place < found.data.length; place += 4) {
+          if (!found.data[place] && !found.data[place + 1] && !found.data[place + 2]) found.data[place + 3] = 0;
+        }
       canvas.getContext("2d").putImageData(found, 0, 0);
       if (view.blank != null) // of so many pictures, fewer may be there at a step
         canvas.parentElement.hidden = found.data.every((value, place) => place % 4 === 3 || value === view.blank);

@@ -87,7 +87,7 @@ function scatter(element, view, probe, time) {
   canvas.setAttribute("aria-label", axes.length ? `${count} points: ${axes.join(", ")}` : `${count} samples as points`);
   plane.append(canvas, aside);
   element.append(plane);
-  const hint = view.samples ? "point at a sample" : axes.length ? "point at a point" : "";
+  const hint = view.samples ? "point at a sample" : axes.length ? "point at one to name it" : "";
   const worth = make("dl"), picked = make("div", "picked", hint);
   aside.append(worth, picked);
   const buttons = named ? make("div", "classes") : null;

@@ -7,7 +7,7 @@ command runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from accweight_core.text import plain
 
 if TYPE_CHECKING:
     from accweight_adapters.demo.experiment import DemoResult
-    from accweight_adapters.demo.gallery.building import Gallery
+    from accweight_adapters.demo.gallery.system import System, Truth
     from accweight_core.cli.output import Page
 
 NEEDED = {"torch": "torch", "matplotlib": "matplotlib", "sklearn": "scikit-learn"}
@@ -106,11 +106,14 @@ def _make_gallery(out: Path, seed: int, *, json: bool) -> None:
     from accweight_adapters.demo.gallery.building import make_gallery
     from accweight_core.cli import output
 
+    tell = output.remark if json else output.show
     with output.progress("gallery", unit="networks") as advance:
-        made = make_gallery(out, seed=seed, progress=advance)
+        made = make_gallery(
+            out, seed=seed, progress=advance, on_system=lambda *found: tell(_answer(*found))
+        )
     document = {"page": str(made.page), "folder": str(made.made.home), "seed": seed,
                 "systems": made.numbers}  # fmt: skip
-    output.show(document if json else _gallery_summary(made))
+    output.show(document if json else f"open in a browser, also offline: {plain(made.page)}")
 
 
 def _check_libraries(
@@ -151,23 +154,13 @@ def _summary(result: DemoResult) -> Page:
     ]
 
 
-def _gallery_summary(made: Gallery) -> Page:
-    """Return the printed summary: a row per system, and those truths that were not found."""
-    from accweight_core.cli.tables import Table
-
-    rows, differing = [], []
-    for system in made.numbers:
-        held = [truth["holds"] for truth in system["truths"]]
-        rows.append((system["title"], f"{sum(held)} of {len(held)}"))
-        differing += [
-            f"{system['title']}: {truth['what']}: planted {truth['planted']}, found "
-            f"{truth['found']}"
-            for truth in system["truths"]
-            if not truth["holds"]
-        ]
-    return [
-        Table.of_rows(("system", "planted truths found"), rows),
-        "",
-        *differing,
-        f"open in a browser, also offline: {plain(made.page)}",
+def _answer(system: System, truths: Sequence[Truth]) -> str:
+    """Return what is said of a system when it is done: what was found, and what differs."""
+    held = sum(truth.holds for truth in truths)
+    told = [f"{system.title}: {held} of {len(truths)} planted truths found"]
+    told += [
+        f"{truth.what}: planted {truth.planted}, found {truth.found}"
+        for truth in truths
+        if not truth.holds
     ]
+    return "; ".join(told)

@@ -25,7 +25,7 @@ from accweight_adapters.bytes.zip import (
     member_names,
     members_of,
 )
-from accweight_adapters.keras_hints import with_keras_hints
+from accweight_adapters.keras_hints import dotted, with_keras_hints
 from accweight_adapters.measures import RECENT, measures_in
 from accweight_adapters.numbered import with_numbered_hints
 from accweight_adapters.numpy.header import (
@@ -247,9 +247,7 @@ def _check_size(what: str, header: ArrayHeader, size_bytes: int) -> None:
 
 def tensors_of(arrays: Sequence[Array]) -> tuple[StoredTensor, ...]:
     """Return arrays as tensors, with dotted names and hints."""
-    names = [re.sub(r":0$", "", array.name).replace("/", ".").strip(".") for array in arrays]
-    if len(set(names)) < len(names) or "" in names:
-        names = [array.name for array in arrays]
+    names = dotted([array.name for array in arrays])
     tensors = [StoredTensor(n, array.values) for n, array in zip(names, arrays, strict=True)]
     return with_numbered_hints(with_keras_hints(tensors))
 

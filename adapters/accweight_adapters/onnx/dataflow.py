@@ -15,7 +15,8 @@ from onnx import TensorProto
 from accweight_adapters.onnx import names
 from accweight_adapters.onnx.description import small_integers
 from accweight_adapters.onnx.extents import Weights
-from accweight_adapters.onnx.graph import GraphError, Network, Operator, Value, network_of
+from accweight_adapters.onnx.flattening import network_of
+from accweight_adapters.onnx.graph import GraphError, Network, Operator, Value
 from accweight_adapters.onnx.layers import Layer, layers_of
 from accweight_adapters.onnx.roles import meaning_of
 from accweight_adapters.onnx.shared import separate

@@ -17,7 +17,8 @@ from onnx import ModelProto
 
 from accweight_adapters.measures import measures_in, number_or_text
 from accweight_adapters.onnx.extents import Weights, Zeros, type_name
-from accweight_adapters.onnx.graph import Constant, GraphError, Value, network_of
+from accweight_adapters.onnx.flattening import network_of
+from accweight_adapters.onnx.graph import Constant, GraphError, Value
 from accweight_adapters.onnx.heads import heads_of
 from accweight_adapters.onnx.layers import (
     CODES,

@@ -23,7 +23,8 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from accweight_adapters.onnx.description import described, small_integers
 from accweight_adapters.onnx.extents import Weights
-from accweight_adapters.onnx.graph import STANDARD_DOMAINS, GraphError, Network, network_of
+from accweight_adapters.onnx.flattening import network_of
+from accweight_adapters.onnx.graph import STANDARD_DOMAINS, GraphError, Network
 from accweight_adapters.onnx.layers import Layer, Part, layers_of
 from accweight_adapters.onnx.shared import separate
 from accweight_adapters.onnx.wire import read_model, recognised

@@ -69,7 +69,8 @@ def _hints(model: Path, changed_ns: int, shapes: Shapes) -> Mapping[str, Hints]:
 
     from accweight_adapters.onnx.description import small_integers
     from accweight_adapters.onnx.extents import Weights
-    from accweight_adapters.onnx.graph import GraphError, Value, network_of
+    from accweight_adapters.onnx.flattening import network_of
+    from accweight_adapters.onnx.graph import GraphError, Value
     from accweight_adapters.onnx.layers import hints_of, layers_of
     from accweight_adapters.onnx.trace import constant_behind
     from accweight_adapters.onnx.wire import read_model

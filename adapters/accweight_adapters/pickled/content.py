@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from accweight_adapters.bytes.stretch import Stretch, StretchFile
+from accweight_adapters.pickled.inner import with_inner
 from accweight_adapters.pickled.joblib_arrays import followed
 from accweight_adapters.pickled.packing import inflated_file, is_deflated, refused_packing
 from accweight_adapters.pickles.interpreter import Interpreter
@@ -114,7 +115,7 @@ class Opened:
 
 
 def interpreted(opened: Opened, most_opcodes: int | None = None) -> object:
-    """Return the content of an open pickle.
+    """Return the content of an open pickle, and of pickles inside it; see `inner`.
 
     Raises:
         ClaimError: If it is damaged, or has more operations than `most_opcodes`, or than a
@@ -124,10 +125,19 @@ def interpreted(opened: Opened, most_opcodes: int | None = None) -> object:
     if opened.is_packed:
         packed = most_operations(opened.stored_bytes)
         most_read, most_opcodes = MOST_READ, min(packed, most_opcodes or packed)
+    unpickled = partial(_unpickled, opened, most_read, most_opcodes)
+    content, _ = unpickled()
+    return with_inner(content, opened.file, unpickled, has_arrays=opened.claims > 0)
+
+
+def _unpickled(
+    opened: Opened, most_read: int | None, most_opcodes: int | None
+) -> tuple[object, int]:
+    """Return the content of the pickle at the position of the file, and where it ends."""
     stream = PickleStream(opened.file, most_read, most_opcodes)
     interpreter = Interpreter(stream, loaded=opened.loaded, following=followed)
     try:
-        return interpreter.load()
+        return interpreter.load(), stream.position
     finally:
         opened.claims += interpreter.claims
 

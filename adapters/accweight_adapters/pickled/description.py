@@ -7,10 +7,12 @@ their bytes.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from accweight_adapters.keras_hints import dotted, with_keras_hints
 from accweight_adapters.lora import with_lora_layers
 from accweight_adapters.measures import Keys, measures_in, plain_number
 from accweight_adapters.numbered import with_numbered_hints
@@ -24,7 +26,7 @@ from accweight_adapters.pickles.weights import Weights, find_weights
 from accweight_adapters.torch.container import Archive
 from accweight_adapters.torch.extents import scalar
 from accweight_adapters.untrusted import STEP_KEYS, ClaimError, claims_of, quoted_few, step_among
-from accweight_core.schema import Description
+from accweight_core.schema import Description, StoredTensor
 
 PADDLE_NAMES: Final = "StructuredToParameterName@@"
 PADDLE_STATE = re.compile(
@@ -65,7 +67,7 @@ def _described(path: Path, opened: Opened) -> Description:
     kept, hints = by_layers(kept, weights.notes)
     tensors = with_numbered_hints(
         replace(tensor, hints=hints.get(tensor.name, tensor.hints))
-        for tensor in with_lora_layers(located(opened, *item) for item in kept.items())
+        for tensor in _named_alike(with_lora_layers(located(opened, *i) for i in kept.items()))
     )
     return Description(
         format=_format(entries, opened),
@@ -82,6 +84,14 @@ def _described(path: Path, opened: Opened) -> Description:
         },
         is_model=weights.are_modules,
     )
+
+
+def _named_alike(tensors: Sequence[StoredTensor]) -> Sequence[StoredTensor]:
+    """Return tensors with the names that other readers give to TensorFlow's (``fc/kernel``)."""
+    if not any("/" in tensor.name for tensor in tensors):
+        return tensors
+    names = dotted([tensor.name for tensor in tensors])
+    return with_keras_hints(replace(t, name=n) for t, n in zip(tensors, names, strict=True))
 
 
 def _format(entries: Any, opened: Opened) -> str:

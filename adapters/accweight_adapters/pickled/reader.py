@@ -12,7 +12,7 @@ class PickleReader:
 
     name = "pickle"
     suffixes: tuple[str, ...] = (
-        *(".pkl", ".pickle", ".p", ".pdparams", ".joblib", ".pkl.gz", ".dill", ".cloudpickle"),
+        *(".pkl", ".pickle", ".p", ".pdparams", ".joblib", ".pkl.gz", ".dill", ".cloudpickle", ""),
     )
 
     def recognises(self, path: Path) -> bool:

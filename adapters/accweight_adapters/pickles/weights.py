@@ -224,7 +224,7 @@ def _is_model(key: str, group: list[Entry]) -> bool:
     """Tell a model from a layer: by its key, or by names with several parts."""
     if wraps_model(key):
         return True
-    return any(len(path) > 1 or "." in path[0] for path, _ in group)
+    return any(len(path) > 1 or "." in path[0] or "/" in path[0] for path, _ in group)
 
 
 def _without_strays(direct: list[Entry], notes: list[str]) -> list[Entry]:

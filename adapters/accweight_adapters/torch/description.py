@@ -21,10 +21,14 @@ from accweight_adapters.pickles.tree import mapping_of
 from accweight_adapters.pickles.values import ArrayClaim, TensorClaim
 from accweight_adapters.pickles.weights import Weights, find_weights
 from accweight_adapters.shard_index import index_in, names_shards
+from accweight_adapters.shard_names import shards_beside
 from accweight_adapters.torch.container import Archive, is_legacy, is_zip, read_archive
+from accweight_adapters.torch.expert_files import MODEL, experts_beside, is_expert, with_experts
 from accweight_adapters.torch.extents import scalar, stored
 from accweight_adapters.torch.lightning import is_lightning, lightning_measures, lightning_weights
-from accweight_adapters.torch.shards import SHARD_SUFFIXES, described_index
+from accweight_adapters.torch.pipeline_layers import described_layers, is_layer
+from accweight_adapters.torch.shards import SHARD_SUFFIXES, described_index, described_parts
+from accweight_adapters.torch.zero_partitions import described_partitions, is_partition
 from accweight_adapters.untrusted import ClaimError, claims_of
 from accweight_core.schema import Description
 
@@ -53,9 +57,26 @@ def described(path: Path) -> Description:
         FormatError: If the file is damaged, or its pickle names what only an attack does.
     """
     with claims_of(path, FORMAT):
-        is_index = path.suffix.lower() == ".json"
-        description = described_index(path) if is_index else _described(path)
+        description = _whole(path)
     return with_trainer_state(with_model_config(description, path), path)
+
+
+def _whole(path: Path) -> Description:
+    """Describe a file, or all files that an index, or their names, put together."""
+    if path.suffix.lower() == ".json":
+        return described_index(path)
+    if is_layer(path):
+        return described_layers(path)
+    if is_partition(path):
+        return described_partitions(path)
+    if is_expert(path):
+        raise ClaimError(
+            f"holds one expert of a model; name its folder, or {path.with_name(MODEL)}"
+        )
+    shards, experts = shards_beside(path), experts_beside(path)
+    if experts:
+        return with_experts(_described(path), experts)
+    return described_parts(shards) if shards else _described(path)
 
 
 def _described(path: Path) -> Description:

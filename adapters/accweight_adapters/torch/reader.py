@@ -17,6 +17,8 @@ class TorchReader:
         *(".pkl", ".pickle", ".p", ".tar", ".torch", ".th", ".model", ".mdl", ".chkpt"),
         *(".t7", ".pyth", ".ts", ".torchscript", ".checkpoint"),
     )  # fmt: skip
+    marks = ("layer_[0-9]*-model_states.pt", "zero_pp_rank_0_mp_rank_00_model_states.pt")
+    """Names in folders that are one checkpoint: of DeepSpeed's pipelines, and of its ZeRO 3."""
 
     def recognises(self, path: Path) -> bool:
         """Tell whether torch.save or torch.jit.save wrote `path`.

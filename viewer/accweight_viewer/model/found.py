@@ -52,6 +52,11 @@ class FoundArray:
         return self.run, self.probe, self.array, self.stage
 
     @property
+    def kind(self) -> ResultKind | None:
+        """What is shown of it."""
+        return kind_of(self.result.fields[self.array])
+
+    @property
     def name(self) -> str:
         """Its name as a metric."""
         return f"{self.probe}.{self.array}"
@@ -126,7 +131,7 @@ def found_arrays(
         for probe, result in results.items():
             for array in arrays_of(result, *kinds):
                 title = f"{probe}{_of(result)}"
-                if array not in ("images", "coordinates", "views", "values"):
+                if array not in ("images", "coordinates", "views", "values", "links"):
                     title += f" \N{MIDDLE DOT} {array.replace('_', ' ')}"
                 if kind_of(result.fields[array]) is not ResultKind.STAGES:
                     found.append(FoundArray(run, probe, array, None, result, title + of_run))

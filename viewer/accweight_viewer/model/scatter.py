@@ -7,6 +7,7 @@ place to the other; a jump on the time line is a short flight.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of
 from accweight_core.samples.pictures import Pictures
 from accweight_core.text import plain
+from accweight_viewer.model.chosen_array import ChosenArray
 from accweight_viewer.model.found import FoundArray, measured_place
 from accweight_viewer.model.session import Session
 
@@ -27,26 +29,27 @@ NEAR = 0.004
 """Distance from a step at which points have arrived, in steps."""
 
 MARGIN = 1.06
+"""Half the side of what is seen, as a multiple of that of what there is."""
 
 
-class Scatter:
-    """The points of a session's probes.
+class Scatter(ChosenArray):
+    """The points of a session's probes: samples, or other things by two quantities.
 
     Attributes:
-        session: The session.
         at: The time shown: a position among the steps of the session, and between them.
         own_size: Whether each step fills the plane, or all steps share one scale.
         chosen_points: Indices of the points that were chosen, ascending.
         pointed_at: Index of the point under the mouse, or None.
     """
 
+    kinds = (ResultKind.POINTS, ResultKind.STAGES, ResultKind.AGAINST)
+
     def __init__(self, session: Session) -> None:
-        self.session = session
+        super().__init__(session)
         self.at = float(session.cursor.position)
         self.own_size = False
         self.chosen_points: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self.pointed_at: int | None = None
-        self._chosen: tuple[int, str, str, int | None] | None = None
         self._held: tuple[object, npt.NDArray[np.float64]] | None = None
 
     # --- what is shown --------------------------------------------------------------------
@@ -54,29 +57,34 @@ class Scatter:
     @property
     def choices(self) -> list[FoundArray]:
         """The arrays that can be shown; points at every stage stand in for those of one."""
-        found = self.session.probes.of_kind(ResultKind.POINTS, ResultKind.STAGES)
+        found = super().choices
         staged = {one.probe for one in found if one.stage is not None}
-        return [one for one in found if one.stage is not None or one.probe not in staged]
-
-    @property
-    def chosen(self) -> FoundArray | None:
-        """The array that is shown."""
-        choices = self.choices
-        same = next((one for one in choices if one.key == self._chosen), None)
-        return same or (choices[0] if choices else None)
+        return [
+            one for one in found if one.kind is not ResultKind.POINTS or one.probe not in staged
+        ]
 
     def choose(self, array: FoundArray) -> None:
         """Show another array; points of the same samples stay chosen."""
         before = self.chosen
-        self._chosen = array.key
-        if before is None or before.result.attributes.get("rows") != self.rows_of(array):
+        super().choose(array)
+        if before is None or self.rows_of(before) != self.rows_of(array):
             self.choose_points(np.zeros(0, np.int64))
         self.pointed_at = None
 
     @staticmethod
     def rows_of(array: FoundArray) -> object:
-        """Return which samples the points are, as the probe says it."""
-        return array.result.attributes.get("rows")
+        """Return which samples the points are, as the probe says it; what else they are."""
+        return (
+            array.key if array.kind is ResultKind.AGAINST else array.result.attributes.get("rows")
+        )
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """What is across and upwards, where that has a meaning; nothing for samples."""
+        chosen = self.chosen
+        if chosen is None or chosen.kind is not ResultKind.AGAINST:
+            return ()
+        return tuple(chosen.result.labels("coordinate")[:2])
 
     def _coordinates(self) -> npt.NDArray[np.float64]:
         """Return (steps, points, 2) of the array shown."""
@@ -116,12 +124,26 @@ class Scatter:
         return [str(named[one]) if 0 <= one < len(named) else str(one) for one in known]
 
     def text_of(self, point: int) -> str:
-        """Return which sample a point is, and of which class."""
+        """Return which sample a point is, and of which class; of others, its name and numbers.
+
+        It is to be written as it is.
+        """
         chosen = self.chosen
+        if chosen is not None and self.axes:
+            values = self._coordinates()[self.place, point]
+            named = zip(map(brief_axis, self.axes), values, strict=True)
+            told = [f"{name} {value:.3g}" for name, value in named]
+            return "\n".join(map(plain, (self.name_of(point), *told)))
         rows = list(chosen.result.attributes.get("rows") or []) if chosen else []
         row = rows[point] if len(rows) == self.count else point
         name = f"{self.class_names[self.classes[point]]}, " if len(self.classes) else ""
-        return f"{name}sample {row}"
+        return plain(f"{name}sample {row}")
+
+    def name_of(self, point: int) -> str:
+        """Return the name of something that is no sample."""
+        chosen = self.chosen
+        axis = "" if chosen is None else chosen.result.fields[chosen.array].axes[1]
+        return "" if chosen is None else chosen.result.labels(axis)[point]
 
     def pictures_of(self, points: Sequence[int]) -> Pictures | None:
         """Return (points, height, width, channels) of bytes: the samples of some points.
@@ -129,7 +151,7 @@ class Scatter:
         Those that the user gave, else those that the probe has kept; None if there are none.
         """
         chosen, given = self.chosen, self.session.given
-        if chosen is None:
+        if chosen is None or self.axes:
             return None
         at = np.array(points, np.int64)
         own = given.pictures(chosen.result, at) if given is not None else None
@@ -142,18 +164,18 @@ class Scatter:
     def obstacle(self) -> str:
         """Why points do not lead to the samples that the user gave; '' if they do."""
         chosen, given = self.chosen, self.session.given
-        return given.obstacle(chosen.result) if chosen and given is not None else ""
+        if chosen is None or given is None or self.axes:
+            return ""
+        return given.obstacle(chosen.result)
 
     @property
     def quality(self) -> dict[str, float]:
         """What the picture is worth at the step, by name."""
         chosen = self.chosen
-        if chosen is None:
+        if chosen is None or self.axes:
             return {}
-        steps = chosen.result.steps
-        place = measured_place(steps, self.session.step)
         return {
-            name: float(chosen.result.array(name)[place])
+            name: float(chosen.result.array(name)[self.place])
             for name in arrays_of(chosen.result, ResultKind.NUMBERS)
         }
 
@@ -203,11 +225,24 @@ class Scatter:
         after = min(before + 1, len(own) - 1)
         length = float(own[after] - own[before])
         way = min(max((step - own[before]) / length, 0.0), 1.0) if length else 0.0
-        if self.own_size:
-            frames = [_framed(coordinates[at], coordinates[at][None]) for at in (before, after)]
-        else:
-            frames = [_framed(coordinates[at], coordinates) for at in (before, after)]
+        frames = [self._seen_at(at).placed(coordinates[at]) for at in (before, after)]
         return frames[0] if way == 0 else (1 - way) * frames[0] + way * frames[1]
+
+    def _seen_at(self, place: int) -> _Frame:
+        """Return what is seen of the plane at a step."""
+        chosen, coordinates = self.chosen, self._coordinates()
+        if chosen is not None and self.axes:
+            bounds = chosen.result.attributes.get("bounds")
+            ends = np.array([[end, end] for end in bounds or ()], np.float64)
+            return _Frame.around(ends if len(ends) else coordinates)
+        return _Frame.around(coordinates[place] if self.own_size else coordinates)
+
+    @property
+    def box(self) -> tuple[Places, Places]:
+        """Two corners of the box around what is seen: their places, and their coordinates."""
+        seen = self._seen_at(0)
+        corners = np.array([[-1.0, -1.0], [1.0, 1.0]]) / MARGIN
+        return corners, seen.middle + corners * seen.half
 
     # --- choosing -------------------------------------------------------------------------
 
@@ -239,7 +274,7 @@ class Scatter:
         count = len(self.chosen_points)
         if not count:
             return ""
-        told = f"{count} {'sample' if count == 1 else 'samples'}"
+        told = f"{count} {'point' if self.axes else 'sample'}{'' if count == 1 else 's'}"
         if len(self.classes):
             numbers = np.bincount(self.classes[self.chosen_points], minlength=1)
             order = np.argsort(-numbers, kind="stable")
@@ -250,16 +285,36 @@ class Scatter:
         return told
 
 
-def _framed(points: Places, seen: npt.NDArray[np.float64]) -> Places:
-    """Return points with the square around everything that is seen from -1 to 1."""
-    flat = seen.reshape(-1, 2)
-    known = flat[np.isfinite(flat).all(axis=1)]
-    if not len(known):
-        return np.full_like(points, np.nan)
-    low, high = known.min(axis=0), known.max(axis=0)
-    half = float((high - low).max()) / 2 * MARGIN or 1.0
-    framed: Places = (points - (low + high) / 2) / half
-    return framed
+@dataclass(frozen=True)
+class _Frame:
+    """A square of the plane of coordinates: its middle, and half of its side."""
+
+    middle: npt.NDArray[np.float64]
+    half: float
+
+    @classmethod
+    def around(cls, points: npt.NDArray[np.float64]) -> _Frame:
+        """Return the square around points; around nothing, NaN."""
+        flat = points.reshape(-1, 2)
+        known = flat[np.isfinite(flat).all(axis=1)]
+        if not len(known):
+            return cls(np.full(2, np.nan), 1.0)
+        low, high = known.min(axis=0), known.max(axis=0)
+        return cls((low + high) / 2, float((high - low).max()) / 2 * MARGIN or 1.0)
+
+    def placed(self, points: Places) -> Places:
+        """Return points with the square from -1 to 1."""
+        found: Places = (points - self.middle) / self.half
+        return found
+
+
+def brief_axis(name: str) -> str:
+    """Return what an axis is called where there is little room.
+
+    >>> brief_axis("open: share of positions above 0.9")
+    'open'
+    """
+    return name.partition(":")[0]
 
 
 def inside(points: Places, corners: Places) -> npt.NDArray[np.bool_]:

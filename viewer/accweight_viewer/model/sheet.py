@@ -9,8 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.probe_kinds import ResultKind
-from accweight_core.analysis.probe_pictures import is_signed, pictures_at, scale_text, unit_names
-from accweight_viewer.model.found import FoundArray, measured_place
+from accweight_core.analysis.probe_pictures import (
+    are_strips,
+    as_seen,
+    is_signed,
+    pictures_at,
+    scale_text,
+    unit_names,
+)
+from accweight_viewer.model.chosen_array import ChosenArray
+from accweight_viewer.model.found import FoundArray
+from accweight_viewer.model.linked_units import is_linked
 from accweight_viewer.model.session import Session
 
 Pixels = npt.NDArray[np.uint8]
@@ -20,6 +29,12 @@ ABOVE, BELOW = (255, 140, 40), (70, 150, 255)
 
 GAP = 6
 """Pixels between two pictures."""
+
+STRIPS = 8, 26
+"""Least and largest pixels of the height of a sequence."""
+
+NAMES = 64
+"""Pixels at the left of sequences for their names."""
 
 SIDES = 24, 128
 """Least and largest pixels of the longer side of a picture."""
@@ -35,6 +50,7 @@ class SheetGrid:
         width: Width of a picture.
         height: Its height.
         shown: Pictures that there is room for.
+        indent: Pixels at the left of each for its name, of sequences.
     """
 
     columns: int
@@ -42,51 +58,42 @@ class SheetGrid:
     width: int
     height: int
     shown: int
+    indent: int = 0
 
     def place(self, number: int) -> tuple[int, int]:
         """Return the left and upper edge of a picture."""
         row, column = divmod(number, self.columns)
-        return column * (self.width + GAP), row * (self.height + GAP)
+        return self.indent + column * (self.width + GAP), row * (self.height + GAP)
 
     def number_at(self, x: float, y: float) -> int | None:
         """Return the picture at a point, or None."""
+        x -= self.indent
         column, row = int(x // (self.width + GAP)), int(y // (self.height + GAP))
         inside = x >= 0 and y >= 0 and column < self.columns
         number = row * self.columns + column
         left, top = self.place(number)
-        hit = inside and x - left < self.width and y - top < self.height
+        hit = inside and x + self.indent - left < self.width and y - top < self.height
         return number if hit and number < self.shown else None
 
 
-class Sheet:
+class Sheet(ChosenArray):
     """The pictures of a session's probes.
 
     Attributes:
-        session: The session.
         over: Whether ratings are shown over their inputs, where these are stored.
     """
 
+    kinds = (ResultKind.PICTURES,)
+
     def __init__(self, session: Session) -> None:
-        self.session = session
+        super().__init__(session)
         self.over = True
-        self._chosen: tuple[int, str, str, int | None] | None = None
         self._drawn: tuple[object, Pixels] | None = None
 
     @property
     def choices(self) -> list[FoundArray]:
-        """The arrays that can be shown."""
-        return self.session.probes.of_kind(ResultKind.PICTURES)
-
-    @property
-    def chosen(self) -> FoundArray | None:
-        """The array that is shown; the first one unless another was chosen."""
-        choices = self.choices
-        same = next((one for one in choices if one.key == self._chosen), None)
-        return same or (choices[0] if choices else None)
-
-    def choose(self, array: FoundArray) -> None:
-        """Show another array."""
-        self._chosen = array.key
+        """The arrays that can be shown, but those of a network of pictures with links."""
+        return [one for one in super().choices if not is_linked(one.result)]
 
     def follow_selection(self) -> bool:
         """Show the pictures of the selected layer, if there are any; return whether that is new."""
@@ -96,15 +103,6 @@ class Sheet:
             return False
         self.choose(of_layer)
         return True
-
-    @property
-    def step(self) -> int:
-        """The step of the pictures: the last one that was probed."""
-        chosen = self.chosen
-        if chosen is None:
-            return 0
-        steps = chosen.result.steps
-        return int(steps[measured_place(steps, self.session.step)])
 
     @property
     def can_be_over(self) -> bool:
@@ -127,7 +125,7 @@ class Sheet:
         return given.pictures(chosen.result, side=max(field.shape[2:4]))
 
     def pictures(self) -> Pixels:
-        """Return (units, height, width, 3) of the step.
+        """Return (units, height, width, 3 or 4) of the step; see `as_seen`.
 
         Raises:
             StoreError: If they are damaged.
@@ -140,8 +138,8 @@ class Sheet:
         if self._drawn is None or self._drawn[0] != key:
             pictures = pictures_at(chosen.result, chosen.array, self.step)
             samples = self._samples(chosen) if over else None
-            rgb = pictures.repeat(3 // pictures.shape[-1], axis=-1)
-            self._drawn = key, rgb if samples is None else rated(pictures, samples)
+            seen = as_seen(chosen.result, chosen.array, pictures)
+            self._drawn = key, seen if samples is None else rated(pictures, samples)
         return self._drawn[1]
 
     @property
@@ -164,7 +162,10 @@ class Sheet:
 
     def grid(self, width: int, height: int) -> SheetGrid:
         """Return where the pictures are in a room of so many pixels: as large as all fit."""
-        count, high, wide = self.pictures().shape[:3]
+        pictures, chosen = self.pictures(), self.chosen
+        count, high, wide = pictures.shape[:3]
+        if chosen is not None and are_strips(chosen.result, chosen.array, pictures):
+            return _lines(count, high, width, height)
         return grid_for(count, high, wide, width, height)
 
 
@@ -189,6 +190,14 @@ def grid_for(count: int, high: int, wide: int, width: int, height: int) -> Sheet
         if shown == count:
             break
     return found
+
+
+def _lines(count: int, high: int, width: int, height: int) -> SheetGrid:
+    """Return sequences below each other, each as wide as the room."""
+    each = (height + GAP) // max(count, 1) - GAP
+    tall = max(min(each, STRIPS[1] * high), STRIPS[0] * high)
+    shown = min(count, max((height + GAP) // (tall + GAP), 0))
+    return SheetGrid(1, shown, max(width - NAMES, 1), tall, shown, NAMES)
 
 
 def rated(pictures: Pixels, samples: Pixels) -> Pixels:

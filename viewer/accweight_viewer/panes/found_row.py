@@ -11,12 +11,13 @@ from pyqtgraph.Qt import QtCore, QtWidgets
 
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.graph_pane import GraphPane
+from accweight_viewer.panes.linked_pane import LinkedPane
 from accweight_viewer.panes.scatter_pane import ScatterPane
 from accweight_viewer.panes.sheet_pane import SheetPane
 from accweight_viewer.widgets.boxes import splitter
 from accweight_viewer.widgets.events import listen
 
-PANES = (ScatterPane, SheetPane, GraphPane)
+PANES = (ScatterPane, LinkedPane, SheetPane, GraphPane)
 
 LEAST_WINDOW = 640
 """Pixels of height of a window below which what was found is hidden: the scene needs the room."""

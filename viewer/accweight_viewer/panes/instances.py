@@ -65,6 +65,8 @@ class Instances(QtWidgets.QWidget):  # type: ignore[misc]
             self._draw_samples(painter, points, samples, top)
         elif not points:
             self._draw_key(painter, top, line)
+        elif self._scatter.axes and len(self._scatter.chosen_points):
+            self._draw_list(painter, points, top, line)
         painter.end()
 
     def _heading(self, points: list[int]) -> str:
@@ -73,8 +75,9 @@ class Instances(QtWidgets.QWidget):  # type: ignore[misc]
         if len(self._scatter.chosen_points):
             return self._scatter.chosen_text()
         if points:
-            return plain(self._scatter.text_of(points[0]))
-        return "draw a line around samples" if self._scatter.count else ""
+            return self._scatter.text_of(points[0])
+        what = "points" if self._scatter.axes else "samples"
+        return f"draw a line around {what}" if self._scatter.count else ""
 
     def _draw_samples(self, painter: Any, points: list[int], shown: Pictures, top: int) -> None:
         wide, high = self.width() - 2 * INSET, self.height() - top - INSET
@@ -88,6 +91,16 @@ class Instances(QtWidgets.QWidget):  # type: ignore[misc]
                 names = self._theme.classes
                 colour = QtGui.QColor(names[int(classes[points[number]]) % len(names)])
                 painter.fillRect(box.left(), box.bottom() + 1, grid.width, min(3, GAP), colour)
+
+    def _draw_list(self, painter: Any, points: list[int], top: int, line: int) -> None:
+        """Write the names of what is chosen, as far as there is room."""
+        painter.setPen(QtGui.QColor(self._theme.ink))
+        end, wide = QtCore.Qt.TextElideMode.ElideMiddle, self.width() - 2 * INSET
+        for number in range(min(len(points), max((self.height() - top - 4) // line, 0))):
+            name = plain(self._scatter.name_of(points[number]))
+            text = painter.fontMetrics().elidedText(name, end, wide)
+            baseline = top + number * line + painter.fontMetrics().ascent()
+            painter.drawText(QtCore.QPointF(INSET, baseline), text)
 
     def _draw_key(self, painter: Any, top: int, line: int) -> None:
         names, colours = self._scatter.class_names, self._theme.classes

@@ -20,10 +20,12 @@ from accweight_viewer.panes.layer_paint import (
     WIDEST_NUMBER,
     LayerDelegate,
 )
+from accweight_viewer.panes.layer_view import LayerView
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.events import listen
 from accweight_viewer.widgets.icons import icon
 from accweight_viewer.widgets.pane import Pane
+from accweight_viewer.widgets.search_field import SearchField
 
 WIDEST_KIND = 96
 """Greatest width of a kind."""
@@ -33,58 +35,6 @@ ROW_PADDING = 11
 
 ORDER_ROOM = 300
 """Width from which the order can be chosen beside the filter."""
-
-_ENTER = (QtCore.Qt.Key.Key_Return, QtCore.Qt.Key.Key_Enter)
-
-
-class LayerView(QtWidgets.QTableView):  # type: ignore[misc]
-    """A table that redraws only changed columns, and has a signal for Enter."""
-
-    entered_row = QtCore.Signal(int)
-    pointed_at = QtCore.Signal(int)
-    """Emitted with the row under the mouse, -1 for none."""
-
-    def mouseMoveEvent(self, event: Any) -> None:  # noqa: N802
-        """Tell which row the mouse is on."""
-        super().mouseMoveEvent(event)
-        self.pointed_at.emit(self.indexAt(event.pos()).row())
-
-    def leaveEvent(self, event: Any) -> None:  # noqa: N802
-        """Tell that the mouse has left."""
-        super().leaveEvent(event)
-        self.pointed_at.emit(-1)
-
-    def dataChanged(self, first: Any, last: Any, roles: Any = ()) -> None:  # noqa: N802
-        """Redraw changed columns; Qt would redraw all."""
-        left = self.columnViewportPosition(first.column())
-        right = self.columnViewportPosition(last.column()) + self.columnWidth(last.column())
-        self.viewport().update(left, 0, right - left, self.viewport().height())
-
-    def keyPressEvent(self, event: Any) -> None:  # noqa: N802
-        """Emit a signal for Enter, leave other keys to Qt."""
-        if event.key() in _ENTER and self.currentIndex().isValid():
-            self.entered_row.emit(self.currentIndex().row())
-        else:
-            super().keyPressEvent(event)
-
-
-class SearchField(QtWidgets.QLineEdit):  # type: ignore[misc]
-    """A search field: Escape clears it, Down leaves it, Enter is told."""
-
-    left = QtCore.Signal()
-    entered = QtCore.Signal()
-
-    def keyPressEvent(self, event: Any) -> None:  # noqa: N802
-        """Clear, leave, or type."""
-        if event.key() == QtCore.Qt.Key.Key_Escape:
-            self.clear()
-            self.left.emit()
-        elif event.key() in _ENTER:
-            self.entered.emit()
-        elif event.key() == QtCore.Qt.Key.Key_Down:
-            self.left.emit()
-        else:
-            super().keyPressEvent(event)
 
 
 class LayerTable(QtWidgets.QWidget, Pane):  # type: ignore[misc]

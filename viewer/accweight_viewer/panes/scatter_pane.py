@@ -1,4 +1,7 @@
-"""A pane with samples as points that fly through time; a line around some shows which they are."""
+"""A pane with samples as points that fly through time; a line around some shows which they are.
+
+Other things, such as gates by how often they are open and closed, stand on axes with names.
+"""
 
 from __future__ import annotations
 
@@ -93,6 +96,7 @@ class ScatterPane(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         """Show what is chosen in the head."""
         self.head.list_choices(self.scatter.choices, self.scatter.chosen)
         self.head.switch.setChecked(self.scatter.own_size)
+        self.head.switch.setVisible(not self.scatter.axes)
         self._note()
         self.view.renew()
         self.instances.renew()

@@ -9,12 +9,15 @@ import numpy.typing as npt
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
 from accweight_core.text import plain
-from accweight_viewer.model.scatter import Places, Scatter
-from accweight_viewer.panes.formatting import tip_text
+from accweight_viewer.model.scatter import Places, Scatter, brief_axis
+from accweight_viewer.panes.formatting import number_text, tip_text
 from accweight_viewer.theme import Theme
 from accweight_viewer.widgets.events import CLICK_PIXELS, place_of
 
 INSET = 12
+AXES = 18
+"""Pixels for the names of the axes, of things that are shown by two quantities."""
+
 REACH = 9
 """Pixels within which a point is pointed at."""
 
@@ -23,6 +26,9 @@ COVER = 0.02
 
 RADII = 1.8, 5.0
 """Least and largest radius of a point in pixels."""
+
+LEAST_ALONE = 3.0
+"""Least radius of a point that is no sample: there are fewer, and each is looked at."""
 
 MOST_NAMED = 20
 """Classes whose names stand among their points."""
@@ -62,7 +68,8 @@ class ScatterView(QtWidgets.QWidget):  # type: ignore[misc]
     # --- places ---------------------------------------------------------------------------
 
     def _half(self) -> float:
-        return float(max(min(self.width(), self.height()) / 2 - INSET, 1.0))
+        inset = INSET + (AXES if self.scatter.axes else 0)
+        return float(max(min(self.width(), self.height()) / 2 - inset, 1.0))
 
     def pixels_of(self, places: Places) -> Places:
         """Return places as pixels."""
@@ -86,8 +93,11 @@ class ScatterView(QtWidgets.QWidget):  # type: ignore[misc]
         painter.fillRect(self.rect(), QtGui.QColor(self._theme.page))
         painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
         at = self.pixels_of(self.scatter.places())
+        if self.scatter.axes:
+            self._draw_axes(painter)
         self._draw_points(painter, at)
-        self._draw_names(painter, at)
+        if not self.scatter.axes:
+            self._draw_names(painter, at)
         pointed = self.scatter.pointed_at
         if pointed is not None and pointed < len(at) and np.isfinite(at[pointed]).all():
             painter.setBrush(QtCore.Qt.BrushStyle.NoBrush)
@@ -102,9 +112,40 @@ class ScatterView(QtWidgets.QWidget):  # type: ignore[misc]
             painter.drawPolygon(QtGui.QPolygonF(self._lasso))
         painter.end()
 
+    def _draw_axes(self, painter: Any) -> None:
+        """Draw a box around what can be seen, with the ends and names of both axes."""
+        places, ends = self.scatter.box
+        (left, bottom), (right, top) = self.pixels_of(places)
+        painter.setPen(QtGui.QColor(self._theme.line))
+        painter.drawRect(QtCore.QRectF(left, top, right - left, bottom - top))
+        painter.setPen(QtGui.QColor(self._theme.dim))
+        room = QtCore.QRectF(0, 2, right - left, AXES)
+        for axis, (name, turn) in enumerate(zip(self.scatter.axes, (0, -90), strict=True)):
+            painter.save()
+            painter.translate(left, bottom)
+            painter.rotate(turn)
+            if axis:
+                painter.translate(0, -AXES - 4)
+            metrics = painter.fontMetrics()
+            low, high = (number_text(value) for value in ends[:, axis])
+            taken = 2 * max(map(metrics.horizontalAdvance, (low, high))) + 16
+            least = int(room.width() - taken)
+            full = plain(name) if metrics.horizontalAdvance(plain(name)) <= least else ""
+            end = QtCore.Qt.TextElideMode.ElideRight
+            told = full or metrics.elidedText(plain(brief_axis(name)), end, least)
+            flags = QtCore.Qt.AlignmentFlag
+            for text, side in (
+                (low, flags.AlignLeft),
+                (told, flags.AlignHCenter),
+                (high, flags.AlignRight),
+            ):
+                painter.drawText(room, side | flags.AlignVCenter, text)
+            painter.restore()
+
     def _radius(self) -> float:
         each = COVER * (2 * self._half()) ** 2 / max(self.scatter.count, 1)
-        return float(np.clip(np.sqrt(each / np.pi), *RADII))
+        least = LEAST_ALONE if self.scatter.axes else RADII[0]
+        return float(np.clip(np.sqrt(each / np.pi), least, RADII[1]))
 
     def _draw_points(self, painter: Any, at: Places) -> None:
         scatter, ratio = self.scatter, self.devicePixelRatioF()
@@ -181,7 +222,7 @@ class ScatterView(QtWidgets.QWidget):  # type: ignore[misc]
         if found != self.scatter.pointed_at:
             self.scatter.pointed_at = found
             self.chosen.emit()
-        text = "" if found is None else tip_text(plain(self.scatter.text_of(found)))
+        text = "" if found is None else tip_text(self.scatter.text_of(found))
         QtWidgets.QToolTip.showText(self.mapToGlobal(place.toPoint()), text, self)
 
     def mouseReleaseEvent(self, event: Any) -> None:  # noqa: N802

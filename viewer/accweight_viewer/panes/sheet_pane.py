@@ -45,7 +45,7 @@ class SheetView(QtWidgets.QWidget):  # type: ignore[misc]
     def origin(self) -> tuple[int, int]:
         """The left and upper edge of the first picture: they stand in the middle."""
         grid = self.grid
-        wide = grid.columns * (grid.width + GAP) - GAP
+        wide = grid.indent + grid.columns * (grid.width + GAP) - GAP
         high = grid.rows * (grid.height + GAP) - GAP
         return max((self.width() - wide) // 2, INSET), max((self.height() - high) // 2, INSET)
 
@@ -81,7 +81,11 @@ class SheetView(QtWidgets.QWidget):  # type: ignore[misc]
             if number == self.pointed_at:
                 painter.setPen(QtGui.QPen(QtGui.QColor(self.theme.accent), 2))
                 painter.drawRect(box.adjusted(-1, -1, 0, 0))
-            if grid.width >= LEAST_NAMED:
+            if grid.indent:
+                room = box.translated(-grid.indent, 0)
+                room.setWidth(grid.indent - GAP)
+                self._name(painter, room, plain(names[number]), beside=True)
+            elif grid.width >= LEAST_NAMED:
                 self._name(painter, box, plain(names[number]))
         hidden = len(pictures) - grid.shown
         if hidden:
@@ -90,10 +94,15 @@ class SheetView(QtWidgets.QWidget):  # type: ignore[misc]
             room = self.rect().adjusted(0, 0, -INSET, -2)
             painter.drawText(room, bottom, f"and {hidden} more")
 
-    def _name(self, painter: Any, box: Any, name: str) -> None:
-        """Write the name of a picture on a plate in its corner."""
+    def _name(self, painter: Any, box: Any, name: str, *, beside: bool = False) -> None:
+        """Write the name of a picture on a plate in its corner, or in a room beside it."""
         metrics = painter.fontMetrics()
         text = metrics.elidedText(name, QtCore.Qt.TextElideMode.ElideLeft, box.width() - 6)
+        if beside:
+            painter.setPen(QtGui.QColor(self.theme.dim))
+            side = QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter
+            painter.drawText(box, side, text)
+            return
         plate = QtCore.QRect(
             box.left(), box.top(), metrics.horizontalAdvance(text) + 6, metrics.height()
         )
@@ -195,9 +204,9 @@ class SheetPane(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
 
 def image_of(picture: Pixels) -> Any:
-    """Return a picture of (height, width, 1 or 3) as a QImage."""
-    rgb = picture if picture.shape[-1] == 3 else picture.repeat(3, axis=-1)
-    held = np.ascontiguousarray(rgb)
-    high, wide = held.shape[:2]
-    image = QtGui.QImage(held.tobytes(), wide, high, 3 * wide, QtGui.QImage.Format.Format_RGB888)
-    return image.copy()
+    """Return a picture of (height, width, 1, 3, or 4 with alpha) as a QImage."""
+    held = np.ascontiguousarray(picture.repeat(3, axis=-1) if picture.shape[-1] == 1 else picture)
+    high, wide, channels = held.shape
+    forms = QtGui.QImage.Format
+    form = forms.Format_RGBA8888 if channels == 4 else forms.Format_RGB888
+    return QtGui.QImage(held.tobytes(), wide, high, channels * wide, form).copy()

@@ -28,8 +28,8 @@ from accweight_core.analysis.figures.of_probes.points import (
 from accweight_core.analysis.figures.of_probes.sheets import sheet_figure
 from accweight_core.analysis.figures.page import Drawing
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
-from accweight_core.analysis.probe_pictures import is_network
 from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.analysis.unit_network import is_network
 
 MOST_CELLS = 1 << 16
 """Cells of a map that can still be told apart."""

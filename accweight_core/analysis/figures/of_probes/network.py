@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -11,6 +13,7 @@ from matplotlib.path import Path
 from accweight_core.analysis.figures.of_probes.curves import heading, subtitle
 from accweight_core.analysis.figures.page import MARGIN, SMALL, THEME, Drawing, cut, number, page
 from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.analysis.unit_network import ABOVE, BELOW, UnitNetwork, network_pictures
 from accweight_core.text import plain
 
 MOST_STEPS, MOST_UNITS = 3, 16
@@ -21,8 +24,6 @@ LARGE, CAPTION, BETWEEN = 1.9, 0.22, 0.28
 WIDEST = 5.0
 """Points of the largest weight."""
 
-ABOVE, BELOW = "#e07b14", "#146edc"
-
 Floats = npt.NDArray[np.float64]
 Spot = tuple[float, float, float]
 """Left, bottom and side of a picture in inches, from the lower left corner of its step."""
@@ -30,9 +31,8 @@ Spot = tuple[float, float, float]
 
 def network_figure(result: ProbeResult, name: str) -> Drawing:
     """Draw the network at the first, middle and last step, weights on one scale."""
-    columns = [(str(text), int(count)) for text, count in result.attributes["columns"]]
-    weights = result.array(name).astype(np.float64)
-    high = float(np.abs(weights[np.isfinite(weights)]).max(initial=0.0)) or 1.0
+    network = UnitNetwork.of(result, name)
+    columns, weights, high = network.columns, network.weights, network.high
     places = np.unique(np.linspace(0, len(result.steps) - 1, MOST_STEPS).round().astype(int))
     tallest = min(max(count for _, count in columns), MOST_UNITS)
     tall = max(tallest * (SIDE + GAP) - GAP, LARGE)
@@ -50,8 +50,8 @@ def network_figure(result: ProbeResult, name: str) -> Drawing:
         base = bottom + line * (tall + CAPTION + BETWEEN)
         room = figure.panel(MARGIN, base, wide, tall)
         room.set(xlim=(0, wide), ylim=(0, tall))
-        _draw_links(room, result.attributes["ends"], weights[place] / high, spots)
-        pictures = [*result.array("inputs"), *result.array("images", int(result.steps[place]))]
+        _draw_links(room, network.ends, weights[place] / high, spots)
+        pictures = network_pictures(result, int(result.steps[place]))
         for picture, spot in zip(pictures, spots, strict=True):
             if spot[2]:
                 axes = figure.panel(MARGIN + spot[0], base + spot[1], spot[2], spot[2])
@@ -67,7 +67,7 @@ def network_figure(result: ProbeResult, name: str) -> Drawing:
     return figure
 
 
-def _is_cut(columns: list[tuple[str, int]]) -> bool:
+def _is_cut(columns: Sequence[tuple[str, int]]) -> bool:
     return any(count > MOST_UNITS for _, count in columns)
 
 
@@ -83,7 +83,9 @@ def _spots(counts: list[int], tall: float) -> list[Spot]:
     return [*found, (len(counts) * (SIDE + APART) - APART + 0.4, (tall - LARGE) / 2, LARGE)]
 
 
-def _draw_links(room: Axes, ends: list[list[int]], shares: Floats, spots: list[Spot]) -> None:
+def _draw_links(
+    room: Axes, ends: Sequence[tuple[int, int]], shares: Floats, spots: list[Spot]
+) -> None:
     """Draw a curve for each weight, a share of the largest."""
     for (source, target), share in zip(ends, shares, strict=True):
         (left, low, side), (right, up, other) = spots[source], spots[target]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from accweight_core.analysis.figures.of_probes.curves import heading, subtitle
 from accweight_core.analysis.figures.page import (
@@ -16,7 +15,13 @@ from accweight_core.analysis.figures.page import (
     page,
     text_width,
 )
-from accweight_core.analysis.probe_pictures import pictures_at, scale_text, unit_names
+from accweight_core.analysis.probe_pictures import (
+    are_strips,
+    as_seen,
+    pictures_at,
+    scale_text,
+    unit_names,
+)
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.text import plain
 
@@ -31,14 +36,18 @@ GAP = 0.06
 NAMES = 0.34
 """Inches of the names of the units."""
 
-Pixels = npt.NDArray[np.uint8]
+MOST_LINES, MOST_STRIPS = 6, 8
+STRIP, HAIR = 0.16, 0.02
+"""Inches of the height of a sequence, and between two steps of it."""
 
 
 def sheet_figure(result: ProbeResult, name: str) -> Drawing:
-    """Draw pictures of units at chosen steps."""
+    """Draw pictures of units at chosen steps; of sequences, the lines of each below each other."""
     places = np.unique(np.linspace(0, len(result.steps) - 1, MOST_STEPS).round().astype(int))
     steps = result.steps[places]
-    images = [pictures_at(result, name, int(step)) for step in steps]
+    images = [as_seen(result, name, pictures_at(result, name, int(step))) for step in steps]
+    if are_strips(result, name, images[0]):
+        return _strips_figure(result, name)
     units = min(len(images[0]), MOST_UNITS)
     high, wide = images[0].shape[1:3]
     side = min(max(ROOM / units - GAP, SIDES[0]), SIDES[1])
@@ -67,8 +76,39 @@ def sheet_figure(result: ProbeResult, name: str) -> Drawing:
         figure.write(MARGIN, y + height / 2 - 0.04, label, SMALL, color=THEME.dim)
         for unit in range(units):
             axes = figure.panel(left + unit * (width + GAP), y, width, height)
-            axes.imshow(_coloured(pictures[unit]), aspect="auto", interpolation="none")
+            axes.imshow(pictures[unit], aspect="auto", interpolation="none")
             axes.spines[:].set(visible=True, color=THEME.frame, linewidth=0.4)
+    return figure
+
+
+def _strips_figure(result: ProbeResult, name: str) -> Drawing:
+    """Draw sequences: a block for each, in which every line is a step."""
+    places = np.unique(np.linspace(0, len(result.steps) - 1, MOST_LINES).round().astype(int))
+    labels = [f"step {step}" for step in result.steps[places]]
+    images = [
+        as_seen(result, name, pictures_at(result, name, int(s))) for s in result.steps[places]
+    ]
+    units, (high, across) = min(len(images[0]), MOST_STRIPS), images[0].shape[1:3]
+    line, wide = STRIP * high, min(max(across * STRIP, 3.0), ROOM)
+    block = NAMES + len(places) * (line + HAIR)
+    left = MARGIN + max(text_width(label, SMALL) for label in labels) + 0.12
+    figure, bottom = page(
+        max(left + wide + MARGIN, 4.6), units * block, heading(result), subtitle(result),
+        [
+            scale_text(result, name) or result.fields[name].words,
+            more(len(images[0]) - units, "sequence"),
+        ],
+    )  # fmt: skip
+    names = unit_names(result, name, len(images[0]))
+    for unit in range(units):
+        top = bottom + (units - unit) * block - NAMES
+        figure.write(left, top + 0.06, cut(plain(names[unit]), wide, SMALL), SMALL, color=THEME.ink)
+        for at, label in enumerate(labels):
+            y = top - (at + 1) * (line + HAIR)
+            if at in (0, len(labels) - 1):
+                figure.write(MARGIN, y + line / 2 - 0.04, label, SMALL, color=THEME.dim)
+            axes = figure.panel(left, y, wide, line)
+            axes.imshow(images[at][unit], aspect="auto", interpolation="none")
     return figure
 
 
@@ -76,7 +116,3 @@ def _short(name: str, room: float) -> str:
     """Return the name of a unit, or what is last in it, as far as there is room."""
     whole = plain(name)
     return whole if text_width(whole, SMALL) <= room else cut(whole, room, SMALL, keep="end")
-
-
-def _coloured(picture: Pixels) -> Pixels:
-    return picture if picture.shape[-1] == 3 else picture[..., :1].repeat(3, axis=-1)

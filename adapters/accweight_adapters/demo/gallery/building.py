@@ -32,6 +32,7 @@ HOME, PAGE, NUMBERS = "gallery", "gallery.html", "gallery.json"
 """Names of the folder of networks, of the page, and of the numbers in the folder."""
 
 Progress = Callable[[int, int], None]
+Done = Callable[[System, Sequence[Truth]], None]
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def make_gallery(
     share: float = 1.0,
     systems: Sequence[System] = SYSTEMS,
     progress: Progress = lambda done, total: None,
+    on_system: Done = lambda system, truths: None,
 ) -> Gallery:
     """Make the networks and the page; equal seeds give equal numbers.
 
@@ -65,13 +67,14 @@ def make_gallery(
         share: Share of the usual epochs that networks are trained for.
         systems: Entries of the page.
         progress: Called after each network, and for the page.
+        on_system: Called with a system and what was planted and found, as soon as that is known.
 
     Raises:
         StoreError: If `out` cannot be written, or holds a folder that no gallery has written.
         MissingLibraryError: If a library is missing.
     """
     made = Made(_emptied(out / HOME))
-    asked = _asked(systems)
+    asked, found = _asked(systems), dict[str, Sequence[Truth]]()
     total, before = len(asked) + 1, torch.get_num_threads()
     torch.set_num_threads(1)  # batches are small; the same bits on any number of cores
     try:
@@ -79,11 +82,11 @@ def make_gallery(
             _make(made, network, seed, share)
             for data, specs in questions.items():
                 _probe(made, network, data, specs)
+            for system in _finished(systems, made, network):
+                found[system.name] = _answered(system, made)
+                on_system(system, found[system.name])
             progress(done, total)
-        for system in systems:
-            for part in system.parts:
-                part.run(made)
-        truths = [system.truths(made) for system in systems]
+        truths = [found[system.name] for system in systems]
         page = write_page(systems, made, truths, out / PAGE)
     finally:
         torch.set_num_threads(before)
@@ -120,6 +123,23 @@ def _asked(systems: Sequence[System]) -> dict[Network, dict[str, list[str]]]:
                 specs = questions.setdefault(part.data, [])
                 specs += [part.probe] if part.probe not in specs else []
     return found
+
+
+def _finished(systems: Sequence[System], made: Made, last: Network) -> list[System]:
+    """Return the systems whose networks are all made, now that the last one is."""
+    return [
+        system
+        for system in systems
+        if last in (networks := [part.network for part in system.parts])
+        and all(network.name in made.planted for network in networks)
+    ]
+
+
+def _answered(system: System, made: Made) -> Sequence[Truth]:
+    """Run what is left of a system; return what was planted and found."""
+    for part in system.parts:
+        part.run(made)
+    return system.truths(made)
 
 
 def _make(made: Made, network: Network, seed: int, share: float) -> None:

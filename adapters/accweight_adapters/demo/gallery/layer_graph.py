@@ -16,7 +16,7 @@ from accweight_core.store.graph_document import keep_graph
 
 @dataclass(frozen=True)
 class GraphPart(Part):
-    """The graph of a network, with a time line of its own, and the command that draws it."""
+    """The graph of a network, which follows the time line of its lesson, and its command."""
 
     def run(self, made: Made) -> None:
         """Keep the graph of the network in its analysis."""
@@ -35,7 +35,7 @@ class GraphPart(Part):
             "network": self.network.words,
             "probe": "",
             "said": [],
-            "steps": [],
+            "steps": shown.steps.tolist(),
             "views": [],
             "graph": graph_content(analysis, analysis.graph, by, order, curves["places"]),
             "curves": {"steps": shown.steps.tolist(), **curves},

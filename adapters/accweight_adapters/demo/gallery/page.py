@@ -11,6 +11,7 @@ from pathlib import Path
 from accweight_adapters.demo.gallery.made import Made
 from accweight_adapters.demo.gallery.system import Content, System, Truth
 from accweight_core.io.target import replaced_whole, target_at
+from accweight_core.reports.probe_pair import share_scales
 from accweight_core.reports.templates import embedded, graph_script, probe_script, rendered
 
 TEMPLATE = "gallery.html"
@@ -32,6 +33,9 @@ def write_page(
         StoreError: If it cannot be written.
     """
     shown = [[part.content(made) for part in system.parts] for system in systems]
+    for system, parts in zip(systems, shown, strict=True):
+        if system.beside:
+            share_scales(parts)
     graphs = [part for parts in shown for part in parts if part.get("graph")]
     for number, part in enumerate(graphs):
         part["graph_number"] = number

@@ -66,7 +66,9 @@ DEEP_VISUALIZATION_TOOLBOX = System(
     parts=(
         ProbePart(SHAPES, "The pictures that each unit likes best", TOP, ("images",)),
         ProbePart(SHAPES, "What each unit would like even more", BEST, ("images",)),
-        ProbePart(SHAPES, "The map of each unit, for pictures 2 and 17", MAPS, ("images",)),
+        ProbePart(
+            SHAPES, "The map of each unit for pictures 2 and 17, as picture/unit", MAPS, ("images",)
+        ),
     ),
     truths=truths,
 )

@@ -58,7 +58,7 @@ ML_O_SCOPE = System(
         ProbePart(STRIPES, "The filters", FILTERS, ("images", "similarity")),
         ProbePart(
             STRIPES,
-            "What they answer to: the stripes of picture 0 lie, those of picture 3 stand",
+            "What they answer to, as picture/filter: stripes of picture 0 lie, those of 3 stand",
             MAPS,
             ("images",),
         ),

@@ -17,7 +17,7 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.collecting import Sums, Values
 from accweight_core.probes.context import Context
-from accweight_core.probes.known import in_rows
+from accweight_core.probes.known import padded_rows
 from accweight_core.probes.pixels import (
     PICTURE,
     as_picture,
@@ -135,7 +135,7 @@ class Activations(Probe):
             "dead": np.array([np.count_nonzero(one["positive"] == 0) for one in sums]),
             "mean": np.array(means),
             "std": np.sqrt(np.maximum(variances, 0.0)),
-            "values": in_rows(
+            "values": padded_rows(
                 (one["positive"] / max(one["samples"], 1) for one in sums), self._width, np.float32
             ),
             "maps": maps.reshape(-1, *maps.shape[2:], 1),

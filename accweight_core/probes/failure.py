@@ -17,7 +17,7 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.probes.collecting import Largest
 from accweight_core.probes.context import Context
-from accweight_core.probes.known import in_rows
+from accweight_core.probes.known import padded_rows
 from accweight_core.probes.network import BoundNetwork
 from accweight_core.probes.patches import without_unit
 from accweight_core.probes.probe import (
@@ -85,7 +85,7 @@ class Failure(Probe):
         largest = [self._largest[name] for name in self._axes]
         powers = [np.where(np.isfinite(own), _power(own), np.nan) for own in largest]
         broken = [np.count_nonzero(~np.isfinite(own)) for own in largest]
-        return {"values": in_rows(powers, self._width, np.float32), "broken": np.array(broken)}
+        return {"values": padded_rows(powers, self._width, np.float32), "broken": np.array(broken)}
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Find the failure, and set units before it to 0."""
@@ -106,7 +106,7 @@ class Failure(Probe):
             first = np.array([results.steps[at], layers[0], worst[layers[0]]])
             credits_ = self._credits(results.steps[at], layers[-1], worst[layers[-1]], grown)
         self._names = [name for _, name in credits_] + [""] * (self.tried - len(credits_))
-        (credit,) = in_rows([np.array([fall for fall, _ in credits_])], self.tried)
+        (credit,) = padded_rows([np.array([fall for fall, _ in credits_])], self.tried)
         exploded = (failed & (powers < CEILING)).sum(axis=2)
         return {"exploded": exploded, "credit": credit, "failed": first}
 

@@ -18,7 +18,7 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.collecting import Sums
 from accweight_core.probes.context import Context
-from accweight_core.probes.known import in_rows, mean_of_known, ratio
+from accweight_core.probes.known import mean_of_known, padded_rows, ratio
 from accweight_core.probes.network import filled_up, samples_at_once
 from accweight_core.probes.probe import Array, Batch, Needs, Probe, Schema, Step, array, option
 from accweight_core.text import some
@@ -100,7 +100,7 @@ class Gates(Probe):
         """Return the shares of positions."""
         right, left = (ratio(self._sums[one], self._sums["seen"]) for one in ("open", "closed"))
         ends = np.cumsum(self._units)[:-1]
-        rows = [in_rows(np.split(one, ends), max(self._units)) for one in (right, left)]
+        rows = [padded_rows(np.split(one, ends), max(self._units)) for one in (right, left)]
         means = mean_of_known(np.stack(rows, axis=2))
         return {
             "saturation": np.stack([right, left], axis=1),

@@ -20,10 +20,10 @@ def ratio(part: Array, whole: Array) -> Array:
     return np.asarray(np.divide(part, whole, out=nothing, where=whole > 0))
 
 
-def in_rows(values: Iterable[Array], width: int, dtype: npt.DTypeLike = np.float64) -> Array:
+def padded_rows(values: Iterable[Array], width: int, dtype: npt.DTypeLike = np.float64) -> Array:
     """Return (nodes, width): a row for the units of each node; NaN where it has no more.
 
-    >>> in_rows([np.array([1, 2, 3]), np.array([4])], 2)
+    >>> padded_rows([np.array([1, 2, 3]), np.array([4])], 2)
     array([[ 1.,  2.],
            [ 4., nan]])
     """

@@ -16,7 +16,7 @@ import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.probes.context import Context
-from accweight_core.probes.known import in_rows
+from accweight_core.probes.known import padded_rows
 from accweight_core.probes.probe import Array, Needs, Probe, Results, Schema, final, option
 from accweight_core.probes.unit_weights import filters_of, layers_with_filters
 from accweight_core.probes.walking import filters_at
@@ -87,8 +87,8 @@ class Stability(Probe):
                 "settled": ((ways * ends.conj()).sum(axis=1).real >= 0.9).mean(),
                 "degenerate": np.count_nonzero((norms < DEGENERATE * median) | (norms == 0)),
                 "duplicate": np.count_nonzero(twin >= self.alike),
-                "norms": in_rows([norms / (median or 1.0)], self._width)[0],
-                "twin": in_rows([twin], self._width)[0],
+                "norms": padded_rows([norms / (median or 1.0)], self._width)[0],
+                "twin": padded_rows([twin], self._width)[0],
             })  # fmt: skip
             before = rows
         return {name: np.array([one[name] for one in found]) for name in found[0]}

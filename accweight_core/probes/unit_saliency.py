@@ -18,7 +18,7 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.binding.described import Described
 from accweight_core.probes.context import Context
-from accweight_core.probes.known import in_rows
+from accweight_core.probes.known import padded_rows
 from accweight_core.probes.network import OUTPUT, filled_up, samples_at_once
 from accweight_core.probes.probe import Array, Batch, Needs, Probe, Schema, Step, array, option
 from accweight_core.probes.scoring import Form, Loss, scoring_of
@@ -146,8 +146,8 @@ class UnitSaliency(Probe):
         return {
             "layer_saliency": np.array([v.sum() for v in self._saliency.values()]) / self._count,
             "layer_gradient": np.where(known, wholes, np.nan),
-            "saliency": in_rows(saliency, self._width, np.float32),
-            "gradient": in_rows(gradient, self._width, np.float32),
+            "saliency": padded_rows(saliency, self._width, np.float32),
+            "gradient": padded_rows(gradient, self._width, np.float32),
         }
 
     @classmethod

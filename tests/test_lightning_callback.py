@@ -135,6 +135,15 @@ def test_steps_are_taken_by_number_and_the_last_one_always(tmp_path: Path) -> No
     assert np.isfinite(measures_of(analysis, "loss")[1:]).all()
 
 
+def test_training_that_begins_again_goes_on_with_its_store_if_asked_to(tmp_path: Path) -> None:
+    fitted([ChangeCallback(tmp_path / "run.accw", errors="raise")], epochs=1)
+
+    again = ChangeCallback(tmp_path / "run.accw", resume=True, errors="raise")
+    fitted([again, Saves(tmp_path / "ckpt", 4)])
+
+    check_same(aw.open_analysis(tmp_path / "run.accw"), tmp_path / "ckpt", 0, 4, 8, 12)
+
+
 class Watches(pl.Callback):  # type: ignore[misc, name-defined]
     """Notes the last step on disk whenever something has been saved."""
 

@@ -20,6 +20,7 @@ from accweight_core.analysis.probe_kinds import ResultKind, kind_of
 from accweight_core.cli.app import application
 from accweight_core.colours.png import pixel_png
 from accweight_core.colours.themes import DARK, LIGHT
+from accweight_core.errors import UnknownNameError
 from accweight_core.pictures.sprites import sprite
 from accweight_core.probes.options import parsed_probe, spec_of, values_of
 from accweight_core.reports.probe_page import probe_page
@@ -289,3 +290,11 @@ def test_colours_of_classes_differ_for_colour_blind_people_too(theme: Any) -> No
 
     assert least > 1.5 * least_difference([*usual, theme.page])
     assert len(set(theme.classes)) == 10
+
+
+# Numbers of a probe as a metric
+
+
+def test_a_number_of_the_whole_network_is_not_said_to_be_unknown(analysed: Path) -> None:
+    with pytest.raises(UnknownNameError, match="a number of the whole network, not one per layer"):
+        aw.open_analysis(analysed).ranking("everything.loss")

@@ -150,6 +150,14 @@ def test_what_is_not_counted_is_said(analysis: aw.Analysis) -> None:
         assert any(text.endswith("are not counted") for text in texts(draw(analysis)))
 
 
+def test_what_a_metric_is_no_evidence_for_is_not_cut_off(analysis: aw.Analysis) -> None:
+    lines = texts(analysis.plot.ranking(by="relative"))
+
+    (begun,) = (at for at, line in enumerate(lines) if line.endswith("not for whether"))
+    assert lines[begun - 1] == "the layer is needed"  # lines are written from the lowest up
+    assert not any(line.endswith("\N{HORIZONTAL ELLIPSIS}") for line in lines)
+
+
 def test_a_title_says_metric_and_step_and_the_axis_its_unit(analysis: aw.Analysis) -> None:
     written = texts(analysis.plot.ranking("max", step=1))
 

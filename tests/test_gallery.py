@@ -58,6 +58,23 @@ def text(gallery: Gallery) -> str:
     return gallery.page.read_text("utf-8")
 
 
+# What lessons say
+
+
+def test_years_stand_in_the_order_of_the_systems_they_belong_to() -> None:
+    (two,) = (system for system in SYSTEMS if "," in system.title)
+
+    named = dict(zip(two.title.split(", "), two.year.split(", "), strict=True))
+    assert named == {"TensorFlow Playground": "2017", "ConvNetJS": "2014"}
+
+
+def test_a_step_is_a_checkpoint_and_a_row_is_a_unit_in_every_lesson() -> None:
+    lessons = {system.name: " ".join(system.lesson.split()) for system in SYSTEMS}
+
+    assert "picture of grey is changed little by little" in lessons["shapeshop"]
+    assert "pixel 62, which lies at the lower edge" in lessons["activis"]
+
+
 # What was planted
 
 

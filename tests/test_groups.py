@@ -244,7 +244,7 @@ def test_two_runs_are_told_apart_by_their_values_where_ranks_agree(stored: list[
 
     text = " ".join(answer.out.split())
     assert "relative is 4 times as large in a as in b" in text
-    assert "the first checkpoints differ (step 0 in a, 0 in b)" in text
+    assert "the weights of the first checkpoints differ (step 0 in both)" in text
     assert document["same_reference"] is False
     assert document["pairs"] == 6
     # neighbours have changed places: so close are 5 orders, the same one, and all of them reversed

@@ -13,20 +13,21 @@ import torch
 from browser_pages import Tags
 from click.testing import CliRunner
 from probe_networks import write_states
-from probe_results import HOSTILE, stored_results
+from probe_results import HOSTILE, STEPS, field, stored_results
 
 import accweight_core as aw
 from accweight_core.analysis.probe_kinds import ResultKind, kind_of
 from accweight_core.cli.app import application
 from accweight_core.colours.png import pixel_png
 from accweight_core.colours.themes import DARK, LIGHT
+from accweight_core.errors import UnknownNameError
 from accweight_core.pictures.sprites import sprite
 from accweight_core.probes.options import parsed_probe, spec_of, values_of
 from accweight_core.reports.probe_page import probe_page
 from accweight_core.reports.probe_views import Room, view_of
 from accweight_core.samples.pictures import sample_pictures
 from accweight_core.samples.samples import Data
-from accweight_core.store.probe_store import FieldDocument
+from accweight_core.store.probe_store import FieldDocument, ProbeDocument, ProbeStore
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,22 @@ def test_a_view_has_fewer_steps_rather_than_more_than_its_room(analysed: Path) -
     assert narrow is not None
     assert len(narrow["sheets"]) == 3  # at least eight steps are kept
     assert (len(narrow["labels"]), narrow["left_out"]) == (2, "10 more are not shown")
+
+
+def test_curves_without_a_number_are_named_instead_of_drawn_as_empty_charts(tmp_path: Path) -> None:
+    out = stored_results(tmp_path / "run.accw")
+    fields = (field("overlap", "step", (0,)), field("by_chance", "step", (0,)))
+    document = ProbeDocument(probe="spans", version=1, options={}, steps=STEPS, fields=fields)
+    store = ProbeStore.begun(out, "00112233aabb", document)
+    for step in STEPS:
+        store.write_step(step, {"overlap": np.array(step / 40), "by_chance": np.array(np.nan)})
+    store.write_final({})
+
+    view = view_of(aw.open_analysis(out).probes["spans"], "overlap", Room())
+
+    assert view is not None
+    assert [chart["name"] for chart in view["charts"]] == ["overlap"]
+    assert view["left_out"] == "without numbers here: by chance"
 
 
 def test_the_command_writes_the_page_and_says_how_it_was_made(
@@ -273,3 +290,11 @@ def test_colours_of_classes_differ_for_colour_blind_people_too(theme: Any) -> No
 
     assert least > 1.5 * least_difference([*usual, theme.page])
     assert len(set(theme.classes)) == 10
+
+
+# Numbers of a probe as a metric
+
+
+def test_a_number_of_the_whole_network_is_not_said_to_be_unknown(analysed: Path) -> None:
+    with pytest.raises(UnknownNameError, match="a number of the whole network, not one per layer"):
+        aw.open_analysis(analysed).ranking("everything.loss")

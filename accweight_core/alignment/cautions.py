@@ -82,9 +82,11 @@ def run_cautions(a: Analysis, b: Analysis, at: tuple[int, int], by: str) -> list
     ]
     notes = []
     if same_reference(a, b) is False:
+        first, second = steps[0][0], steps[1][0]
+        where = f"{first} in both" if first == second else f"{first} in a, {second} in b"
         notes.append(
-            f"the first checkpoints differ (step {steps[0][0]} in a, {steps[1][0]} in b): other "
-            "seeds, or not the same start; each run is measured from its own"
+            f"the weights of the first checkpoints differ (step {where}): other seeds, or not the "
+            "same start; each run is measured from its own"
         )
     if not np.array_equal(steps[0], steps[1]):
         told = " and ".join(

@@ -83,6 +83,11 @@ def probe_metric(results: Results, name: str, steps: npt.NDArray[np.int64]) -> P
     result = results.get(probe)
     if result is None or array not in arrays_of(result, ResultKind.LAYERS):
         known = ", ".join(probe_metric_names(results)) or "none"
+        if result is not None and array in arrays_of(result, ResultKind.NUMBERS):
+            raise UnknownNameError(
+                f"{brief(name)} is a number of the whole network, not one per layer; of layers, "
+                f"probes have found {known}"
+            )
         raise UnknownNameError(
             f"no number of layers is called {brief(name)}; probes have found {known}"
         )

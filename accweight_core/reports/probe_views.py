@@ -105,15 +105,22 @@ def _curves(result: ProbeResult, name: str, room: Room) -> Content:
             {"name": one, "words": result.fields[one].words, "lines": lines, **_flat(lines)}
         )
     axis = axes[1] if len(axes) > 1 else ""
-    left_out = f"{len(labels) - shown} more are not drawn" if len(labels) > shown else ""
+    told = [chart for chart in charts if _has_numbers(chart["lines"])] or charts
+    empty = [str(chart["name"]).replace("_", " ") for chart in charts if chart not in told]
+    left_out = [f"{len(labels) - shown} more are not drawn"] if len(labels) > shown else []
+    left_out += [f"without numbers here: {', '.join(empty)}"] if empty else []
     return {
         "words": "",
         "axis": axis,
         "labels": labels[:shown],
         "places": places.tolist(),
-        "charts": charts,
-        "left_out": left_out,
+        "charts": told,
+        "left_out": "; ".join(left_out),
     }
+
+
+def _has_numbers(lines: list[list[Any]]) -> bool:
+    return any(value is not None for line in lines for value in line)
 
 
 def _flat(lines: list[list[Any]]) -> Content:

@@ -98,9 +98,9 @@ def page(
         body: Height of what is between heading and notes.
         title: What is shown.
         subtitle: Of which run, and what it means.
-        notes: Lines below the body, such as what is left out.
+        notes: Sentences below the body, such as what is left out; long ones take several lines.
     """
-    notes = [note for note in notes if note]
+    notes = [line for note in notes for line in _lines(note, width - 2 * MARGIN)]
     below = MARGIN + NOTE * len(notes) + (0.06 if notes else 0)
     top, room = HEADING + body + below, width - 2 * MARGIN
     figure = Drawing(width, top + MARGIN)
@@ -109,6 +109,18 @@ def page(
     for line, note in enumerate(reversed(notes)):
         figure.write(MARGIN, MARGIN + NOTE * line, cut(note, room, SMALL), SMALL, color=THEME.dim)
     return figure, below
+
+
+def _lines(note: str, room: float) -> list[str]:
+    """Return a note as lines of at most so many inches: what is cut off may turn its meaning."""
+    lines: list[str] = []
+    for word in note.split(" ") if note else ():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, SMALL) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def text_width(text: str, size: float = BODY, weight: str = "normal") -> float:

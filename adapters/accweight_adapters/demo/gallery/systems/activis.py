@@ -46,7 +46,7 @@ ACTIVIS = System(
     lesson=f"""
         A row is a unit and a column a subset of the digits: the ten classes, those that the
         network gets wrong at the step, and a rule of our own, {RULE}: digits with ink on
-        that pixel, in the last row.
+        pixel {PIXEL}, which lies at the lower edge.
 
         A bright cell is a unit that is higher for the subset than for all digits, in
         standard deviations; units that answer to the same subset are next to each other,

@@ -44,7 +44,7 @@ def truths(made: Made) -> Sequence[Truth]:
 PLAYGROUND = System(
     name="playground",
     title="TensorFlow Playground, ConvNetJS",
-    year="2014, 2017",
+    year="2017, 2014",
     papers=(
         Paper(
             "Smilkov and others, Direct-Manipulation Visualization of Deep Networks",

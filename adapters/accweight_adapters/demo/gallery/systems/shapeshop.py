@@ -55,8 +55,8 @@ SHAPESHOP = System(
     question="What does a class look like to a network?",
     showed="Ask a network to draw its classes, then change the training data and ask again.",
     lesson="""
-        A picture of grey is changed step by step so that the score of one class grows, and
-        what comes out is what the class looks like to the network.
+        A picture of grey is changed little by little so that the score of one class grows,
+        and what comes out is what the class looks like to the network.
 
         The two networks are the same but for their data: the first has seen a square, a
         disc and a cross, the second a plus, a ring and a corner, all in noise.

@@ -80,7 +80,7 @@ def test_curves_of_both_runs_have_the_same_axes(runs: Path, tmp_path: Path) -> N
                 assert low < high
             for one in (*a["charts"], *b["charts"]):
                 values = [value for line in one["lines"] for value in line if value is not None]
-                assert one["range"][0] < min(values) <= max(values) < one["range"][1]
+                assert one["range"][0] <= min(values) <= max(values) < one["range"][1]
 
 
 def test_figures_are_drawn_side_by_side(runs: Path, tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from accweight_core.analysis.probe_pairs import ProbePair
+from accweight_core.analysis.probe_scales import curve_scale
 from accweight_core.io.target import replaced_whole, target_at
 from accweight_core.reports.probe_content import Content, probe_content
 from accweight_core.reports.probe_views import Room
@@ -92,11 +95,9 @@ def _share_curves(both: Sequence[Content], span: Sequence[int]) -> None:
         own = [side[name] for side in charts]
         values = [v for chart in own for v in _known(chart["lines"])]
         if values:
-            low, high = min(values), max(values)
-            room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-            least = low - room if low <= 0 or low > room else 0.9 * low  # for logarithmic axes
+            scale = curve_scale(np.array(values))
             for chart in own:
-                chart["range"] = [least, high + room]
+                chart |= {"range": [scale.low, scale.high], "log": scale.logarithmic}
 
 
 def _known(lines: Iterable[Iterable[Any]]) -> list[float]:

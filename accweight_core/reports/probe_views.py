@@ -24,6 +24,12 @@ from accweight_core.analysis.probe_pictures import (
     unit_names,
 )
 from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.analysis.probe_scales import (
+    curve_scale,
+    matrix_scale,
+    told_and_empty,
+    without_numbers,
+)
 from accweight_core.analysis.unit_network import UnitNetwork, is_network
 from accweight_core.colours.png import pixel_png
 from accweight_core.pictures.sprites import sprite
@@ -97,39 +103,31 @@ def _curves(result: ProbeResult, name: str, room: Room) -> Content:
     labels = list(result.labels(axes[1])) if len(axes) > 1 else []
     shown = min(max(len(labels), 1), room.lines)
     places = _places(result, shown * len(alike), room.numbers)
+    told, empty = told_and_empty(result, alike)
     charts = []
-    for one in alike:
-        values = result.array(one).astype(np.float64).reshape(len(result.steps), -1)[places]
-        lines = [_brief(values[:, at]) for at in range(shown)]
+    for one in told:
+        values = result.array(one).astype(np.float64).reshape(len(result.steps), -1)
+        scale = curve_scale(values)
         charts.append(
-            {"name": one, "words": result.fields[one].words, "lines": lines, **_flat(lines)}
+            {
+                "name": one,
+                "words": result.fields[one].words,
+                "lines": [_brief(values[places, at]) for at in range(shown)],
+                "range": [scale.low, scale.high],
+                "log": scale.logarithmic,
+            }
         )
     axis = axes[1] if len(axes) > 1 else ""
-    told = [chart for chart in charts if _has_numbers(chart["lines"])] or charts
-    empty = [str(chart["name"]).replace("_", " ") for chart in charts if chart not in told]
     left_out = [f"{len(labels) - shown} more are not drawn"] if len(labels) > shown else []
-    left_out += [f"without numbers here: {', '.join(empty)}"] if empty else []
+    left_out += [without_numbers(empty)] if empty else []
     return {
         "words": "",
         "axis": axis,
         "labels": labels[:shown],
         "places": places.tolist(),
-        "charts": told,
+        "charts": charts,
         "left_out": "; ".join(left_out),
     }
-
-
-def _has_numbers(lines: list[list[Any]]) -> bool:
-    return any(value is not None for line in lines for value in line)
-
-
-def _flat(lines: list[list[Any]]) -> Content:
-    """Return a range from 0 on for a chart of one value, which has no range of its own."""
-    known = {value for line in lines for value in line if value is not None}
-    if len(known) > 1:
-        return {}
-    value = 1.1 * max(known, default=0.0)
-    return {"range": [min(value, 0.0), max(value, 0.0) or 1.0]}
 
 
 def _pictures(result: ProbeResult, name: str, room: Room) -> Content:
@@ -272,14 +270,13 @@ def _units(result: ProbeResult, name: str, room: Room) -> Content:
         result.array(name, int(result.steps[place]))[: len(layers), :width].astype(np.float64)
         for place in places
     ]
-    known = np.concatenate([one[np.isfinite(one)] for one in found])
-    high = float(known.max(initial=0.0)) or 1.0
+    low, high = matrix_scale(result, name)
     left_out = len(whole) - len(layers)
     return {
         "rows": layers,
         "places": places.tolist(),
         "values": [_brief(one) for one in found],
-        "low": min(float(known.min(initial=0.0)), 0.0),
+        "low": low,
         "high": high,
         "axis": columns,
         "columns": list(result.labels(columns))[:width],

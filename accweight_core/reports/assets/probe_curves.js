@@ -1,5 +1,4 @@
 // Numbers over the steps: a chart per array, a line per layer.
-const WIDE = 1000; // how many times the smallest value the largest is, from which on the axis is logarithmic
 const WHOLE = [1, 2, 5].flatMap((digit) => [...Array(15).keys()].map((zeros) => digit * 10 ** zeros)).sort((a, b) => a - b); // between ticks: there is no step 2.5
 const powers = (self, ticks) => ticks.map((tick) => (Number.isInteger(Math.log10(tick)) ? tick : null));
 
@@ -12,8 +11,6 @@ function curves(element, view, probe, time) {
   const plots = [];
   for (const chart of view.charts) {
     const cell = make("div");
-    const known = chart.lines.flat().filter((value) => value != null);
-    chart.log = Math.min(...known) > 0 && Math.max(...known) >= WIDE * Math.min(...known);
     const words = `${chart.words}${chart.log ? " (logarithmic)" : ""}`;
     cell.append(make("h4", "", chart.name.replaceAll("_", " ")), make("p", "words", words));
     const room = make("div", "chart"), told = make("p", "readout", "\u00a0");

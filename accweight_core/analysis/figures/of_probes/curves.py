@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from accweight_core.analysis.figures.page import (
     text_width,
 )
 from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.analysis.probe_scales import curve_scale, told_and_empty, without_numbers
 from accweight_core.analysis.step_axis import shares
 from accweight_core.colours.scale import colour_table
 from accweight_core.text import plain
@@ -34,6 +36,9 @@ MOST_NAMED = 12
 NAMES = 1.6
 """Inches of the names of layers at the right."""
 
+MOST_POWERS = 5
+"""Powers of ten that are named beside a logarithmic panel."""
+
 LINE = 0.15
 DARK_ENOUGH = 0.85
 """Part of the colour map that is legible on white."""
@@ -43,20 +48,26 @@ Floats = npt.NDArray[np.float64]
 
 def curves_figure(result: ProbeResult, names: Sequence[str]) -> Drawing:
     """Draw arrays of one number per step, or per step and layer, unit or the like."""
+    told, empty = told_and_empty(result, names)
     axes_of = result.fields[names[0]].axes
     layers = result.labels(axes_of[1]) if len(axes_of) > 1 else ()
-    height = len(names) * (PANEL + CAPTION + LABELS)
+    height = len(told) * (PANEL + CAPTION + LABELS)
     figure, bottom = page(
-        WIDTH, height, heading(result), subtitle(result), [_unnamed(layers, axes_of[-1])]
+        WIDTH,
+        height,
+        heading(result),
+        subtitle(result),
+        [_unnamed(layers, axes_of[-1]), without_numbers(empty)],
     )
     colours = line_colours(len(layers)) if layers else [THEME.curves[0]]
     room = WIDTH - 2 * MARGIN - (NAMES if layers else 0)
-    top, arrays = bottom + height, [result.array(name).astype(np.float64) for name in names]
+    top, arrays = bottom + height, [result.array(name).astype(np.float64) for name in told]
     scales = [_scale(values) for values in arrays]
     left = MARGIN + 0.1 + max(scale.width for scale in scales)
-    for name, values, scale in zip(names, arrays, scales, strict=True):
+    for name, values, scale in zip(told, arrays, scales, strict=True):
         field = result.fields[name]
-        title = f"{name.replace('_', ' ')}: {field.words}"
+        logarithmic = " (logarithmic)" if scale.logarithmic else ""
+        title = f"{name.replace('_', ' ')}: {field.words}{logarithmic}"
         figure.write(MARGIN, top - 0.14, cut(plain(title), room, BODY), BODY)
         low = top - CAPTION - PANEL
         axes = _axes(figure, scale, left, low, MARGIN + room - left)
@@ -101,6 +112,7 @@ class _Scale(NamedTuple):
 
     bounds: tuple[float, float]
     ticks: list[float]
+    logarithmic: bool
 
     @property
     def labels(self) -> list[str]:
@@ -114,21 +126,22 @@ class _Scale(NamedTuple):
 
 
 def _scale(values: Floats) -> _Scale:
-    """Return the scale of some values; it begins at 0 if that costs little."""
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    low = 0.0 if 0 < low < 0.5 * high else low
-    edge = 0.04 * (high - low) or abs(high) * 0.1 or 1.0
-    bounds = (low - edge * (low != 0), high + edge)
-    ticks = [float(t) for t in MaxNLocator(4).tick_values(*bounds) if bounds[0] <= t <= bounds[1]]
-    return _Scale(bounds, ticks)
+    """Return the scale of some values, with its ticks: powers of ten if it is logarithmic."""
+    low, high, logarithmic = curve_scale(values)
+    if logarithmic:
+        powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+        ticks = [10.0**power for power in powers[:: -(-len(powers) // MOST_POWERS)]]
+    else:
+        ticks = [float(t) for t in MaxNLocator(4).tick_values(low, high) if low <= t <= high]
+    return _Scale((low, high), ticks, logarithmic)
 
 
 def _axes(figure: Drawing, scale: _Scale, left: float, bottom: float, width: float) -> Axes:
     """Return axes with lines at the values of a scale; those above each other begin alike."""
     axes = figure.panel(left, bottom, width, PANEL)
-    axes.set(xlim=(0, 1), ylim=scale.bounds)
+    axes.set(xlim=(0, 1), yscale="log" if scale.logarithmic else "linear", ylim=scale.bounds)
     axes.set_yticks(scale.ticks, scale.labels)
+    axes.minorticks_off()
     axes.tick_params(length=0, labelsize=SMALL, labelcolor=THEME.dim)
     axes.grid(axis="y", color=THEME.line, linewidth=0.6)
     axes.set_axisbelow(True)

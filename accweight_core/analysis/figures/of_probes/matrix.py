@@ -19,6 +19,7 @@ from accweight_core.analysis.figures.page import (
     text_width,
 )
 from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.analysis.probe_scales import matrix_scale
 from accweight_core.colours.scale import colour_table
 from accweight_core.text import plain
 
@@ -44,8 +45,7 @@ def matrix_figure(result: ProbeResult, name: str) -> Drawing:
     count, last = min(len(rows), MOST_ROWS), len(result.steps) - 1
     places = np.unique(np.linspace(0, last, MOST_STEPS).round().astype(int))
     values = result.array(name)[places, :count].astype(np.float64)
-    finite = values[np.isfinite(values)]
-    low, high = float(finite.min(initial=0.0)), float(finite.max(initial=0.0))
+    low, high = matrix_scale(result, name)
     wide = min(max(LEAST_WIDE, 0.3 * len(columns)), WIDE)
     named = [cut(plain(row), LONGEST, SMALL, keep="end") for row in rows[:count]]
     room = max(text_width(text, SMALL) for text in named) + 0.1
@@ -74,7 +74,7 @@ def matrix_figure(result: ProbeResult, name: str) -> Drawing:
 def _colours(values: Floats, low: float, high: float) -> npt.NDArray[np.uint8]:
     """Return (rows, columns, 3): viridis from the lowest to the highest value."""
     table = colour_table("viridis")
-    share = (np.nan_to_num(values) - low) / ((high - low) or 1.0)
+    share = (np.nan_to_num(values) - low) / (high - low)
     cells = table[np.clip(share * (len(table) - 1), 0, len(table) - 1).round().astype(int)]
     grey = [int(THEME.gap[at : at + 2], 16) for at in (1, 3, 5)]
     return np.where(np.isfinite(values)[..., None], cells, grey).astype(np.uint8)

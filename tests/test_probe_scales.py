@@ -1,0 +1,76 @@
+"""Scales of probes: one for figures and pages, from all steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from probe_results import field, stored_results
+
+import accweight_core as aw
+from accweight_core.analysis.figures.of_probes.choosing import figures_of
+from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.analysis.probe_scales import curve_scale
+from accweight_core.reports.probe_views import Room, view_of
+from accweight_core.store.probe_store import ProbeDocument, ProbeStore
+
+STEPS = tuple(range(5))
+
+
+@pytest.fixture
+def uneven(tmp_path: Path) -> ProbeResult:
+    """Return a result whose largest and smallest cells are at steps that figures leave out."""
+    out = stored_results(tmp_path / "run.accw")
+    fields = (
+        field("left", "step unit side", (0, 2, 2)),
+        field("loss", "step", (0,)),
+        field("agreement", "step", (0,)),
+    )
+    document = ProbeDocument(probe="spans", version=1, options={}, steps=STEPS, fields=fields)
+    store = ProbeStore.begun(out, "00112233aabb", document)
+    for step, (cell, loss) in enumerate(
+        zip([1, 7, 2, -3, 1], [9, 1, 0.1, 0.01, 0.001], strict=True)
+    ):
+        values = {"left": np.full((2, 2), cell), "loss": np.array(loss), "agreement": np.nan}
+        store.write_step(step, {name: np.asarray(one, np.float64) for name, one in values.items()})
+    store.write_final({})
+    return aw.open_analysis(out).probes["spans"]
+
+
+def test_a_matrix_has_the_scale_of_all_steps_in_the_figure_and_on_the_page(
+    uneven: ProbeResult,
+) -> None:
+    view = view_of(uneven, "left", Room())
+    drawn = figures_of(uneven)["left"]()
+
+    assert view is not None
+    assert (view["low"], view["high"]) == (-3, 7)
+    assert "from -3 (dark) to 7 (bright)" in " ".join(text.get_text() for text in drawn.texts)
+
+
+def test_a_curve_is_logarithmic_in_the_figure_and_on_the_page(uneven: ProbeResult) -> None:
+    view = view_of(uneven, "loss", Room())
+    drawn = figures_of(uneven)["steps"]()
+
+    assert view is not None
+    (chart,) = view["charts"]
+    (panel,) = drawn.axes
+    assert chart["log"]
+    assert panel.get_yscale() == "log"
+    assert panel.get_ylim() == pytest.approx(chart["range"])
+    assert list(panel.get_yticks()) == pytest.approx([0.001, 0.01, 0.1, 1, 10])
+
+
+def test_a_figure_names_curves_without_numbers(uneven: ProbeResult) -> None:
+    drawn = figures_of(uneven)["steps"]()
+
+    assert len(drawn.axes) == 1
+    assert "without numbers here: agreement" in {text.get_text() for text in drawn.texts}
+
+
+def test_curves_begin_at_0_unless_that_costs_much() -> None:
+    assert curve_scale(np.array([4.0, 10.0, np.nan])).low == 0
+    assert curve_scale(np.array([9.0, 10.0])).low == pytest.approx(8.96)
+    assert curve_scale(np.array([2.0, 2.0]))[:2] == pytest.approx((0, 2.2))
+    assert curve_scale(np.array([np.nan]))[:2] == (0, 1)

@@ -74,3 +74,24 @@ def test_curves_begin_at_0_unless_that_costs_much() -> None:
     assert curve_scale(np.array([9.0, 10.0])).low == pytest.approx(8.96)
     assert curve_scale(np.array([2.0, 2.0]))[:2] == pytest.approx((0, 2.2))
     assert curve_scale(np.array([np.nan]))[:2] == (0, 1)
+
+
+def test_large_numbers_above_points_are_not_cut(tmp_path: Path) -> None:
+    out = stored_results(tmp_path / "run.accw")
+    fields = (
+        field("coordinates", "step point coordinate", (0, 3, 2)),
+        field("trustworthiness", "step", (0,)),
+        field("purity", "step", (0,)),
+        field("jump", "step", (0,)),
+    )
+    document = ProbeDocument(probe="spans", version=1, options={}, steps=STEPS, fields=fields)
+    store = ProbeStore.begun(out, "00112233aabb", document)
+    for step in STEPS:
+        found = {"trustworthiness": 0.999, "purity": 0.123, "jump": 1097.4}
+        values = {name: np.asarray(one) for name, one in found.items()}
+        store.write_step(step, {"coordinates": np.eye(3)[:, :2], **values})
+    store.write_final({})
+
+    drawn = figures_of(aw.open_analysis(out).probes["spans"])["coordinates"]()
+
+    assert "trust 1, purity 0.12, jump 1097" in {text.get_text() for text in drawn.texts}

@@ -40,6 +40,9 @@ PATH = 4.2
 QUALITY = {"trustworthiness": "trust", "purity": "purity", "jump": "jump"}
 """Numbers per step that say what a picture of points is worth, and their short names."""
 
+PLAIN = 100
+"""From which on they have all their digits, as two would give powers of ten."""
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -63,8 +66,8 @@ def scatter_figure(result: ProbeResult, name: str) -> Drawing:
         left = MARGIN + number % columns * (SIDE + GAP)
         top = bottom + body - KEY - number // columns * (SIDE + caption)
         figure.write(left, top - 0.15, f"step {result.steps[place]}", SMALL)
-        text = cut(worth[number], SIDE, SMALL)
-        figure.write(left, top - 0.15 - LINE, text, SMALL, color=THEME.dim)
+        size = SMALL * min(1.0, SIDE / max(text_width(worth[number], SMALL), SIDE))
+        figure.write(left, top - 0.15 - LINE, worth[number], size, color=THEME.dim)
         _points(figure, points[number], left, top - caption, paint, bounds)
     _key(figure, result, classes, colours, bottom + body - 0.12)
     return figure
@@ -144,10 +147,15 @@ def _points(
 
 def _quality(result: ProbeResult, place: int) -> str:
     """Return what the picture of a step is worth; empty if that is not known."""
-    return ", ".join(
-        f"{short} {result.array(name)[place]:.2g}"
+    found = {
+        short: float(result.array(name)[place])
         for name, short in QUALITY.items()
-        if name in result.arrays and np.isfinite(result.array(name)[place])
+        if name in result.arrays
+    }
+    return ", ".join(
+        f"{short} {value:.2g}" if abs(value) < PLAIN else f"{short} {value:.0f}"
+        for short, value in found.items()
+        if np.isfinite(value)
     )
 
 

@@ -30,6 +30,7 @@ from accweight_core.probes.rewinding.parts import norm_owners
 from accweight_core.probes.rewinding.prediction import LayerCriticality, predictions
 from accweight_core.probes.rewinding.prediction import layers_of as beside
 from accweight_core.probes.rewinding.rewind import Rewind, usual_steps
+from accweight_core.probes.rewinding.said import prediction_said
 from accweight_core.schema import HiddenValues, StoredTensor
 
 State = Mapping[str, torch.Tensor]
@@ -182,6 +183,8 @@ def test_a_norm_goes_with_its_convolution_and_its_statistics_are_computed_anew(
     assert found.labels("layer") == ("conv1", "conv2", "fc")
     assert found.attributes["with"] == {"conv1": ["bn1"], "conv2": ["bn2"]}
     assert found.attributes["recomputed"] == ["bn1", "bn2"]
+    said = " ".join(Rewind.summary(found))
+    assert f"2 layers were computed anew on {len(x)} samples" in said, "1024 were asked for"
     base = torch_statistics(module, states[-1], x)
     assert found.array("base_loss") == pytest.approx(
         [loss_of(module, states[-1], x, y), loss_of(module, base, x, y)], rel=1e-4
@@ -347,6 +350,20 @@ def test_a_metric_in_the_order_of_criticality_predicts_it_and_unmoved_layers_do_
     assert by["relative"].low == pytest.approx(1)
     assert 0.5 < (by["relative"].null or 0) < 0.9
     assert by["mean"].spearman is None
+
+
+def test_of_so_few_layers_that_chance_reaches_one_nothing_is_told() -> None:
+    def found(count: int) -> list[prediction.Prediction]:
+        rows = [
+            LayerCriticality(f"layer{n}", {0: float(n)}, 0, True, {"mean": -float(n)}, n + 1)
+            for n in range(count)
+        ]
+        return predictions(rows)
+
+    assert found(3)[0].is_chance
+    assert not found(8)[0].is_chance
+    assert "Nothing can be told from so few layers (3)" in prediction_said(found(3))[-1]
+    assert "8 layers are few" in prediction_said(found(8))[-1]
 
 
 def test_layers_stand_beside_their_movement(tmp_path: Path) -> None:

@@ -138,12 +138,13 @@ class Shown:
         ]
         if result.proof:
             lines.append(f"weights in their places: {result.proof}")
-        if not self.predictions:
-            return lines
+        told = [one for one in self.predictions if not one.is_chance]
+        if not told:
+            return [*lines, "", *prediction_said(self.predictions)]
         heads = ("metric", "Spearman", "from", "to", "by chance within")
         rows = [
             (one.by, *(_text(value) for value in (one.spearman, one.low, one.high)), _band(one))
-            for one in self.predictions
+            for one in told
         ]
         return [
             *lines,

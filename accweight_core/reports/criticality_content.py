@@ -46,6 +46,8 @@ def criticality_content(analysis: Analysis) -> Content | None:
             }
             for one in ordered
         ],
-        "prediction": [one.to_json() for one in found if one.spearman is not None],
+        "prediction": [
+            one.to_json() for one in found if one.spearman is not None and not one.is_chance
+        ],
         "notes": [*summary_of(result), *prediction_said(found)],
     }

@@ -53,6 +53,11 @@ class Prediction:
     null: float | None
     layers: int
 
+    @property
+    def is_chance(self) -> bool:
+        """Whether the band of chance reaches +-1, so that no correlation says anything."""
+        return self.null is not None and self.null >= 1 - FLAT
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return asdict(self)

@@ -25,7 +25,7 @@ from accweight_core.probes.rewinding.measuring import SCORES, Measuring, Scores
 from accweight_core.probes.rewinding.parts import LayerPart, parts_of
 from accweight_core.probes.rewinding.said import summary_of
 from accweight_core.probes.rewinding.states import States
-from accweight_core.probes.rewinding.statistics import Found, norm_nodes, recomputed
+from accweight_core.probes.rewinding.statistics import Found, counted, norm_nodes, recomputed
 from accweight_core.probes.scoring import Form, Loss, check_targets, scoring_of
 
 TRIED = 8
@@ -45,7 +45,7 @@ Goal = tuple[str, int]
 class Rewind(Probe):
     """What is lost when one layer, with its norm, is put back to a step or a random draw."""
 
-    name, version, needs = "rewind", 2, Needs.FORWARD
+    name, version, needs = "rewind", 3, Needs.FORWARD
     told_at = "first"  # at the last one nothing is put back
 
     loss: Loss = option("auto", "loss: by default cross_entropy for classes, mse for numbers")
@@ -81,6 +81,7 @@ class Rewind(Probe):
             "with": {part.name: list(part.others) for part in self._parts if part.others},
             "unused": [part.name for part in self._parts if not part.tensors],
             "recomputed": [node.norm.layer for node in self._norms.nodes],
+            "statistics_samples": self._samples_of_statistics(),
             "not_recomputed": dict(self._norms.others),
         }
         fields = _fields(measured, len(self._parts), self.draws)
@@ -94,6 +95,13 @@ class Rewind(Probe):
         few = self._context.chosen_rows(TRIED)
         with self._states() as states:
             return norm_nodes(states, next(iter(self._context.portions(few))))
+
+    def _samples_of_statistics(self) -> int:
+        """Return on how many samples statistics are computed anew."""
+        if not self._norms.nodes:
+            return 0
+        rows = self._context.chosen_rows(self.statistics)
+        return sum(len(one.rows) for one in counted(self._context.portions(rows)))
 
     def _states(self) -> States:
         return States(self._context.binding, self._context.seed)

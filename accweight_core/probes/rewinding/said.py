@@ -44,9 +44,12 @@ def summary_of(result: ProbeResult) -> Sequence[str]:
     if said.get("unused"):
         lines.append(f"{some(said['unused'], MOST_NAMED)}: no output depends on it")
     if said.get("recomputed"):
+        count = len(said["recomputed"])
+        layers = "1 layer was" if count == 1 else f"{count} layers were"
+        used = said.get("statistics_samples")
+        of = f"{used} samples" if used else f"at most {result.options['statistics']} samples"
         lines.append(
-            f"batch norm: the statistics of {len(said['recomputed'])} layers were computed anew "
-            f"on {result.options['statistics']} samples, also for the last step"
+            f"batch norm: the statistics of {layers} computed anew on {of}, also for the last step"
         )
     for layer, reason in dict(said.get("not_recomputed", {})).items():
         lines.append(f"batch norm: the statistics of {layer} are those stored ({reason})")
@@ -64,7 +67,12 @@ def prediction_said(found: Sequence[Prediction]) -> list[str]:
         "band of chance 95 % of random orders."
     )
     lines = [text]
-    if layers < FEW:
+    if any(one.is_chance for one in found):
+        lines.append(
+            f"Nothing can be told from so few layers ({layers}): in random order they reach a "
+            "correlation of +-1, too; such correlations are left out of the table."
+        )
+    elif layers < FEW:
         lines.append(
             f"{layers} layers are few: only a correlation outside the band of chance says anything."
         )

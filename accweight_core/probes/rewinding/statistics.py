@@ -12,7 +12,7 @@ epsilon). So norms that an exporter has folded into the layer before are no diff
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -205,6 +205,14 @@ class _Recording:
         return self.network.patch(functions) if functions else self.network
 
 
+def counted(portions: Iterable[Portion]) -> Iterator[Portion]:
+    """Yield the batches that statistics are computed of."""
+    for number, portion in enumerate(portions):
+        if number and len(portion.rows) < len(next(iter(portion.inputs.values()))):
+            return  # filled up with copies, which would count twice
+        yield portion
+
+
 def recomputed(
     states: States,
     nodes: Sequence[NormNode],
@@ -227,10 +235,7 @@ def recomputed(
     changed = differing([one.network for one in those], last.network)
     beginner = last.patched()
     known: set[str] = set()
-    for number, portion in enumerate(portions):
-        samples = len(next(iter(portion.inputs.values())))
-        if number and len(portion.rows) < samples:
-            break  # filled up with copies, which would count twice
+    for portion in counted(portions):
         beginning = None
         if changed and isinstance(beginner, ResumableNetwork):
             beginning = beginner.beginning(portion.inputs, changed)

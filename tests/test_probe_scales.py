@@ -95,3 +95,22 @@ def test_large_numbers_above_points_are_not_cut(tmp_path: Path) -> None:
     drawn = figures_of(aw.open_analysis(out).probes["spans"])["coordinates"]()
 
     assert "trust 1, purity 0.12, jump 1097" in {text.get_text() for text in drawn.texts}
+
+
+def test_a_sheet_of_many_pictures_has_the_last_one(tmp_path: Path) -> None:
+    out = stored_results(tmp_path / "run.accw")
+    fields = (field("images", "step unit height width channel", (0, 20, 4, 4, 1), "uint8"),)
+    names = (*(f"u{at}" for at in range(19)), "all")
+    document = ProbeDocument(
+        probe="planes", version=1, options={}, steps=STEPS, fields=fields, labels={"unit": names}
+    )
+    store = ProbeStore.begun(out, "00112233aabb", document)
+    for step in STEPS:
+        store.write_step(step, {"images": np.zeros((20, 4, 4, 1), np.uint8)})
+    store.write_final({})
+
+    drawn = figures_of(aw.open_analysis(out).probes["planes"])["images"]()
+    written = [text.get_text() for text in drawn.texts]
+
+    assert {"u0", "u14", "all"} <= set(written)
+    assert "u15" not in written

@@ -67,15 +67,16 @@ def sheet_figure(result: ProbeResult, name: str) -> Drawing:
         ],
     )  # fmt: skip
     names = unit_names(result, name, len(images[0]))
+    shown = [*range(units - 1), len(images[0]) - 1]  # the last may be that of all others together
     top = bottom + body - NAMES
-    for unit in range(units):
-        x = left + unit * (width + GAP)
+    for column, unit in enumerate(shown):
+        x = left + column * (width + GAP)
         figure.write(x, top + 0.06, _short(names[unit], width), SMALL, color=THEME.dim)
     for line, (label, pictures) in enumerate(zip(labels, images, strict=True)):
         y = top - (line + 1) * (height + GAP) + GAP
         figure.write(MARGIN, y + height / 2 - 0.04, label, SMALL, color=THEME.dim)
-        for unit in range(units):
-            axes = figure.panel(left + unit * (width + GAP), y, width, height)
+        for column, unit in enumerate(shown):
+            axes = figure.panel(left + column * (width + GAP), y, width, height)
             axes.imshow(pictures[unit], aspect="auto", interpolation="none")
             axes.spines[:].set(visible=True, color=THEME.frame, linewidth=0.4)
     return figure

@@ -66,7 +66,7 @@ def append(
     If there are none, that is said by `notice`, and nothing is changed.
     The result is that of analysing all checkpoints together, bit for bit, except that pictures may
     become coarser to fit the budget; with a budget of 0 they are removed. Only new files are
-    written, so the cost does not depend on how many steps there are. (A network whose matrices all
+    written; of what is there, the list of steps alone is read. (A network whose matrices all
     have fewer than 256 weights is the exception: restarts show in weights of several steps, so
     sums of all steps and a few old checkpoints are read, if they are still there.) Whatever stops
     it, the old steps stay, and the same call goes on.
@@ -95,7 +95,7 @@ def append(
     check_numbers(threads, block_elements, picture_budget_bytes, memory_bytes)
     check_calls(progress, notice)
     path = target_at(out, "an analysis")
-    run = as_run(run, analysed_before(path))
+    run = run if isinstance(run, Run) else as_run(run, analysed_before(path))
     with (
         workers_for(engine, scheduler, executor, threads, notice) as workers,
         GrowingAnalysis.open(path) as growing,

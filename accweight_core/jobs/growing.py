@@ -1,7 +1,8 @@
 """A stored analysis that grows: steps are added by one writer, readers see whole steps.
 
-What a step costs does not depend on how many there are. A process may be killed at any moment: the
-last whole step stays, and whoever opens the analysis next goes on from there.
+A step is added as files of its own; of those before it, the list alone is read. A process may be
+killed at any moment: the last whole step stays, and whoever opens the analysis next goes on from
+there.
 """
 
 from __future__ import annotations

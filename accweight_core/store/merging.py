@@ -1,7 +1,7 @@
 """Merge segments: sixteen of one size become one of the next, as in a log-structured store.
 
 So a thousand steps are a few dozen folders, and every step is copied once per power of sixteen: its
-cost does not depend on how many there are. The larger segment is written beside, put in place by
+cost grows with the logarithm of their number. The larger segment is written beside, put in place by
 one rename, and only then are the smaller ones removed. Steps are copied a few at a time.
 """
 

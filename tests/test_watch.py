@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -415,10 +415,15 @@ def test_the_loop_is_woken_by_what_is_written(
     steps: list[int] = []
     writers: list[Thread] = []
 
+    def write_after(before: Sequence[Thread]) -> None:
+        for writer in before:
+            writer.join()  # a job writes its steps one after the other
+        write(job, len(before))
+
     def is_done(look: Look) -> bool:
         steps.extend(look.added)
         if len(writers) < 4:
-            writers.append(Thread(target=write, args=(job, len(writers))))
+            writers.append(Thread(target=write_after, args=(tuple(writers),)))
             writers[-1].start()
         return len(steps) == 4
 

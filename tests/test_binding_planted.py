@@ -365,6 +365,15 @@ def test_a_table_that_no_checkpoint_has_must_be_declared(tmp_path: Path) -> None
     assert is_right(steps, found)
 
 
+def test_the_network_of_another_run_is_named_as_such(tmp_path: Path) -> None:
+    steps = steps_of("cnn", tmp_path)
+    chance = np.random.default_rng(0)
+    other = [{"lstm.weight_hh_l0": chance.random((12, 3), np.float32)} for _ in range(2)]
+
+    with pytest.raises(BindingError, match=r"which have lstm.weight_hh_l0 .*of another run\?"):
+        steps.checked(aw.open_run(other), steps.graph())
+
+
 def test_declaring_a_trained_tensor_constant_is_not_verified(tmp_path: Path) -> None:
     steps = steps_of("squares", tmp_path)
 

@@ -115,6 +115,18 @@ def test_an_option_outside_of_its_limits_is_told_before_anything_is_done(share: 
         aw.probe("nowhere.accw", probes=Limited(share))
 
 
+def test_an_option_without_limits_may_be_infinite() -> None:
+    @dataclass
+    class Unlimited(Probe):
+        name: ClassVar[str] = "unlimited"
+        version: ClassVar[int] = 1
+        needs: ClassVar[Needs] = Needs.WEIGHTS
+
+        reach: float = option(float("inf"), "how far it goes")
+
+    assert as_probes(Unlimited())[0].reach == float("inf")  # type: ignore[attr-defined]
+
+
 def test_limits_are_said_in_words() -> None:
     assert str(Limits(least=2, most=512)) == "at least 2 and at most 512"
     assert str(Limits(above=1)) == "above 1"

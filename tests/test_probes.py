@@ -430,7 +430,7 @@ def test_the_command_prints_tables_and_one_json_document(
     document = json.loads(CliRunner().invoke(application(), [*arguments, "--json"]).stdout)
 
     assert shown.exit_code == 0, shown.output
-    assert "evaluate (loss=auto, output=output, output_is=auto): 3 steps" in shown.output
+    assert "evaluate: 3 steps" in shown.output
     assert "(of a random walk): 1: " in shown.output
     assert [p["name"] for p in document["probes"]] == ["evaluate", "trajectory"]
     first = document["probes"][0]

@@ -360,9 +360,9 @@ def test_of_so_few_layers_that_chance_reaches_one_nothing_is_told() -> None:
         ]
         return predictions(rows)
 
-    assert found(3)[0].is_chance
-    assert not found(8)[0].is_chance
-    assert "Nothing can be told from so few layers (3)" in prediction_said(found(3))[-1]
+    assert not found(3)[0].tells
+    assert found(8)[0].tells
+    assert "cannot be told from the 3 layers" in prediction_said(found(3))[-1]
     assert "8 layers are few" in prediction_said(found(8))[-1]
 
 
@@ -411,7 +411,7 @@ def test_the_command_prints_criticality_and_what_predicts_it(
 
     assert shown.exit_code == 0, shown.output
     assert "not whether the layer is needed" in shown.output.replace("\n", " ")
-    assert "It rests on the 3 layers" in shown.output
+    assert "cannot be told from the 3 layers" in shown.output
     assert document["proof"] == "verified"
     rows = document["criticality"]
     assert {(r["layer"], r["step"], r["metric"]) for r in rows} == {

@@ -200,10 +200,10 @@ def doubts(result: ProbeResult) -> list[str]:
 
 def page(result: ProbeResult) -> Page:
     """Return the heading, remarks and table of a result."""
-    chosen = ", ".join(f"{name}={_shown(value)}" for name, value in result.options.items())
+    asked = spec_of(result.name, result.options)
     proof = f"; weights {result.proof}" if result.proof else ""
     lines: list[str | Table] = [
-        f"{result.name} ({plain(chosen)}): {len(result.steps)} steps{proof}",
+        f"{plain(asked)}: {len(result.steps)} steps{proof}",
         *(plain(line) for line in _summary(result)),
         "",
     ]

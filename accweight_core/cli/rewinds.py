@@ -138,9 +138,11 @@ class Shown:
         ]
         if result.proof:
             lines.append(f"weights in their places: {result.proof}")
-        told = [one for one in self.predictions if not one.is_chance]
+        if not self.predictions:
+            return lines
+        told = [one for one in self.predictions if one.tells]
         if not told:
-            return [*lines, "", *prediction_said(self.predictions)]
+            return [*lines, *prediction_said(self.predictions)]
         heads = ("metric", "Spearman", "from", "to", "by chance within")
         rows = [
             (one.by, *(_text(value) for value in (one.spearman, one.low, one.high)), _band(one))

@@ -189,7 +189,9 @@ def as_probes(given: Sequence[Probe | str] | Probe | str) -> list[Probe]:
 def _check_limits(probe: Probe) -> None:
     for option in options_of(type(probe)):
         value = getattr(probe, option.name)
-        if isinstance(value, (int, float)) and not option.limits.allow(value):
+        if option.limits == NO_LIMITS or not isinstance(value, (int, float)):
+            continue
+        if not option.limits.allow(value):
             raise ArgumentValueError(
                 f"probe {probe.name!r}: {option.name} is {value:g}; expected {option.limits}"
             )

@@ -317,8 +317,3 @@ class Probe(Protocol):
 def stacked(results: Results, name: str) -> Array:
     """Return an array at all finished steps."""
     return np.stack([results.at(name, at) for at in range(len(results.steps))])
-
-
-def named_layers(names: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-    """Return the labels of the axis "layer"."""
-    return {"layer": tuple(names)}

@@ -46,8 +46,6 @@ def criticality_content(analysis: Analysis) -> Content | None:
             }
             for one in ordered
         ],
-        "prediction": [
-            one.to_json() for one in found if one.spearman is not None and not one.is_chance
-        ],
+        "prediction": [one.to_json() for one in found if one.tells],
         "notes": [*summary_of(result), *prediction_said(found)],
     }

@@ -91,6 +91,14 @@ def without_source(
             "accweight align shows what corresponds",
             named,
         )
+    if not used:
+        there = some([f"{p.name} ({_shape(p.shape)})" for p in run.parameters], MOST)
+        return BindingError(
+            f"{where}: no tensor of the network, such as {name!r} ({shape}), is in the "
+            f"checkpoints, which have {there}; is this the network of another run? give the one of "
+            "this run, or say with --map what its layers are called there",
+            named,
+        )
     return BindingError(
         f"{where}: no tensor of the checkpoints is {name!r} ({shape}){_more(missing)}; if it is a "
         f"constant of the network, add {_patterns(missing)}; if its layer has another "

@@ -54,9 +54,9 @@ class Prediction:
     layers: int
 
     @property
-    def is_chance(self) -> bool:
-        """Whether the band of chance reaches +-1, so that no correlation says anything."""
-        return self.null is not None and self.null >= 1 - FLAT
+    def tells(self) -> bool:
+        """Whether it says anything: there is one, and the band of chance does not reach +-1."""
+        return self.spearman is not None and (self.null is None or self.null < 1 - FLAT)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""

@@ -45,11 +45,12 @@ def summary_of(result: ProbeResult) -> Sequence[str]:
         lines.append(f"{some(said['unused'], MOST_NAMED)}: no output depends on it")
     if said.get("recomputed"):
         count = len(said["recomputed"])
-        layers = "1 layer was" if count == 1 else f"{count} layers were"
+        layers = "1 layer" if count == 1 else f"{count} layers"
         used = said.get("statistics_samples")
         of = f"{used} samples" if used else f"at most {result.options['statistics']} samples"
         lines.append(
-            f"batch norm: the statistics of {layers} computed anew on {of}, also for the last step"
+            f"batch norm: the statistics of {layers} were computed anew on {of}, also for the last "
+            "step"
         )
     for layer, reason in dict(said.get("not_recomputed", {})).items():
         lines.append(f"batch norm: the statistics of {layer} are those stored ({reason})")
@@ -61,19 +62,16 @@ def prediction_said(found: Sequence[Prediction]) -> list[str]:
     if not found:
         return []
     layers = max(one.layers for one in found)
+    if not any(one.tells for one in found):
+        line = (
+            f"Which metric goes with criticality cannot be told from the {layers} layers of this "
+            "run that have moved: so few reach a rank correlation of +-1 in random order, too."
+        )
+        return [line]
     text = (
         f"It rests on the {layers} layers of this run that have moved; an unmoved layer has no "
         "criticality by construction. The interval holds 95 % of bootstrap samples of layers, the "
         "band of chance 95 % of random orders."
     )
-    lines = [text]
-    if any(one.is_chance for one in found):
-        lines.append(
-            f"Nothing can be told from so few layers ({layers}): in random order they reach a "
-            "correlation of +-1, too; such correlations are left out of the table."
-        )
-    elif layers < FEW:
-        lines.append(
-            f"{layers} layers are few: only a correlation outside the band of chance says anything."
-        )
-    return lines
+    few = f"{layers} layers are few: only a correlation outside the band of chance says anything."
+    return [text, few] if layers < FEW else [text]

@@ -4,8 +4,10 @@ const powers = (self, ticks) => ticks.map((tick) => (Number.isInteger(Math.log10
 
 function curves(element, view, probe, time) {
   const steps = view.places.map((place) => probe.steps[place]);
-  const rounds = view.labels.length <= 2 * NAMED ? 2 : 1, named = rounds * NAMED; // dashed the second time
-  const colour = (line) => css(line < named ? `--curve-${line % NAMED}` : "--faint");
+  const [kind, tones] = view.axis === "class" ? ["class", CLASSES] : ["curve", NAMED]; // as points of classes have them
+  const rounds = view.labels.length <= 2 * tones ? 2 : 1, named = rounds * tones; // dashed the second time
+  const tone = (line) => `--${kind}-${line % tones}`;
+  const colour = (line) => css(line < named ? tone(line) : "--faint");
   const grid = make("div", "charts");
   element.append(grid);
   const plots = [];
@@ -45,7 +47,7 @@ function curves(element, view, probe, time) {
         axes: [{ ...axis(), incrs: WHOLE, size: 26, gap: 2 },
                { ...upwards, size: 54, values: (self, ticks) => ticks.map((tick) => (tick == null ? "" : read(tick))) }],
         series: [{}, ...one.chart.lines.map((line, at) => ({
-          stroke: colour(at), width: at < named ? 1.8 : 1, dash: at >= NAMED && at < named ? [6, 3] : undefined, spanGaps: false, points: { show: steps.length < 2 },
+          stroke: colour(at), width: at < named ? 1.8 : 1, dash: at >= tones && at < named ? [6, 3] : undefined, spanGaps: false, points: { show: steps.length < 2 },
         }))],
         cursor: { drag: { x: true, y: false }, points: { show: false } },
         hooks: { setCursor: [say(one)] },
@@ -65,9 +67,9 @@ function curves(element, view, probe, time) {
   if (view.labels.length > 1) {
     const key = make("div", "key");
     view.labels.slice(0, named).forEach((name, at) => {
-      const entry = make("span"), mark = make("i", at >= NAMED ? "dashed" : "");
-      mark.dataset.colour = `--curve-${at % NAMED}`;
-      mark.style.color = `var(--curve-${at % NAMED})`;
+      const entry = make("span"), mark = make("i", at >= tones ? "dashed" : "");
+      mark.dataset.colour = tone(at);
+      mark.style.color = `var(${tone(at)})`;
       entry.append(mark, name);
       entry.title = name;
       key.append(entry);

@@ -59,7 +59,8 @@ def curves_figure(result: ProbeResult, names: Sequence[str]) -> Drawing:
         subtitle(result),
         [_unnamed(layers, axes_of[-1]), without_numbers(empty)],
     )
-    colours = line_colours(len(layers)) if layers else [THEME.curves[0]]
+    of_lines = class_colours if axes_of[-1] == "class" else line_colours
+    colours = of_lines(len(layers)) if layers else [THEME.curves[0]]
     room = WIDTH - 2 * MARGIN - (NAMES if layers else 0)
     top, arrays = bottom + height, [result.array(name).astype(np.float64) for name in told]
     scales = [_scale(values) for values in arrays]
@@ -75,7 +76,8 @@ def curves_figure(result: ProbeResult, names: Sequence[str]) -> Drawing:
         series = values.reshape(len(values), -1)
         marker = "o" if len(x) == 1 else ""
         for place, colour in enumerate(colours):
-            axes.plot(x, series[:, place], color=colour, linewidth=1.3, marker=marker)
+            (line,) = axes.plot(x, series[:, place], color=colour, linewidth=1.3, marker=marker)
+            line.set_clip_on(False)  # a line of zeros lies on the edge
         label_steps(axes, result.steps, x)
         top -= PANEL + CAPTION + LABELS
     _legend(figure, layers, colours, bottom + height - CAPTION)
@@ -105,6 +107,16 @@ def line_colours(count: int) -> list[tuple[float, float, float]]:
     table = colour_table("viridis") / 255
     chosen = np.linspace(0, DARK_ENOUGH * (len(table) - 1), max(count, 1)).astype(int)
     return [(float(r), float(g), float(b)) for r, g, b in table[chosen]]
+
+
+def class_colours(count: int) -> list[tuple[float, float, float]]:
+    """Return a colour for each of so many classes; from the eleventh on they come again."""
+    return [_rgb(THEME.classes[number % len(THEME.classes)]) for number in range(count)]
+
+
+def _rgb(colour: str) -> tuple[float, float, float]:
+    red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    return red, green, blue
 
 
 class _Scale(NamedTuple):

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.analysis.figures.of_probes.curves import heading, line_colours, subtitle
+from accweight_core.analysis.figures.of_probes.curves import (
+    class_colours,
+    heading,
+    line_colours,
+    subtitle,
+)
 from accweight_core.analysis.figures.page import (
     MARGIN,
     SMALL,
@@ -157,16 +162,6 @@ def _quality(result: ProbeResult, place: int) -> str:
         for short, value in found.items()
         if np.isfinite(value)
     )
-
-
-def class_colours(count: int) -> list[tuple[float, float, float]]:
-    """Return a colour for each of so many classes; from the eleventh on they come again."""
-    return [_rgb(THEME.classes[number % len(THEME.classes)]) for number in range(count)]
-
-
-def _rgb(colour: str) -> tuple[float, float, float]:
-    red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
-    return red, green, blue
 
 
 def _key(

@@ -1,4 +1,4 @@
-"""Averaged copies (ema) in checkpoints: series of their own, never the run by themselves."""
+"""Averaged copies (ema), in checkpoints or beside them: series of their own, never the run."""
 
 from __future__ import annotations
 
@@ -178,3 +178,81 @@ def test_inspect_and_all_list_averages(tmp_path: Path, capsys: pytest.CaptureFix
     assert command(["analyze", str(runs), "--all", "-o", str(tmp_path / "all"), "--json"]) == 0
     analyses = json.loads(capsys.readouterr().out)["analyses"]
     assert [one["series"] for one in analyses] == ["epoch", "ema"]
+
+
+BESIDE = {
+    "model_{}.pt": "model_{}_ema.pt",
+    "model{}.pt": "ema_0.9999_{}.pt",
+    "epoch_{}.pt": "ema_{}.pt",
+    "{}.pt": "ema/{}.pt",
+    "net/epoch_{}.pt": "net_ema/epoch_{}.pt",
+    "G_{}.pt": "G-EMA_{}.pt",
+}
+
+
+def write_beside(folder: Path, model: str, average: str, start: int = 0) -> None:
+    """Write three checkpoints and, in files of their own, averages of the last two."""
+    for number in (1, 2, 3):
+        for name, value in ((model, start + number), (average, start + 10 + number / 2)):
+            if number > 1 or name == model:
+                path = folder / name.format(number)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                torch.save(small(value), path)
+
+
+@pytest.mark.parametrize(("model", "average"), BESIDE.items())
+def test_averages_in_files_beside_the_model_are_not_the_run(
+    tmp_path: Path, model: str, average: str
+) -> None:
+    write_beside(tmp_path, model, average)
+
+    first, second = aw.series_of(tmp_path)
+    run, averages = aw.open_run(tmp_path), aw.open_run(tmp_path, series=second.name)
+
+    assert (first.averaged_of, second.averaged_of) == ("", first.name)
+    assert (list(run.steps), list(averages.steps)) == ([1, 2, 3], [2, 3])
+    note = f"series {second.name} (2 checkpoints, steps 2 to 3, {average.format(2)}) left out: "
+    assert run.notes == (
+        note + f"averaged copies of {first.name}, by its name; take it with --series NAME",
+    )
+    assert averages.notes == ()
+
+
+def test_each_of_two_models_has_its_average(tmp_path: Path) -> None:
+    write_beside(tmp_path, "G_{}.pt", "G_ema_{}.pt")
+    write_beside(tmp_path, "D_{}.pt", "D_ema_{}.pt", start=5)
+
+    found = {series.name: series.averaged_of for series in aw.series_of(tmp_path)}
+
+    assert found == {"D": "", "D_ema": "D", "G": "", "G_ema": "G"}
+    with pytest.raises(SeveralSeriesError, match=r"2 series of .*: D \(.*; G \("):
+        aw.open_run(tmp_path)
+
+
+@pytest.mark.parametrize("other", ["other_{}.pt", "shapes"])
+def test_whose_average_it_is_has_to_be_plain(tmp_path: Path, other: str) -> None:
+    for number in (1, 2, 3):
+        torch.save(small(number), tmp_path / f"model{number}.pt")
+        average = small(number / 2) if other != "shapes" else {"fc.weight": torch.ones(number, 7)}
+        torch.save(average, tmp_path / f"ema_{number}.pt")
+        if other != "shapes":
+            torch.save(small(-number), tmp_path / other.format(number))
+
+    with pytest.raises(SeveralSeriesError, match="ema"):
+        aw.open_run(tmp_path)
+
+
+def test_the_only_series_is_the_run_even_if_it_is_called_an_average(tmp_path: Path) -> None:
+    write_beside(tmp_path, "ema_{}.pt", "ema_{}.pt")
+
+    assert list(aw.open_run(tmp_path).steps) == [1, 2, 3]
+
+
+def test_inspect_says_whose_averages_lie_beside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_beside(tmp_path, "model_{}.pt", "model_{}_ema.pt")
+
+    assert command(["inspect", str(tmp_path)]) == 0
+
+    assert "model_N_ema.pt (averaged copies of model)" in capsys.readouterr().out

@@ -122,10 +122,6 @@ TABLES: dict[str, Rows] = {
     "folders of runs with steps of their own": {
         f"epoch_{n}": {f"epoch_{n}/step_{s}.pt": s for s in (1, 2)} for n in (5, 6)
     },
-    "an average beside the weights": {
-        "ema": {"ema_1.pt": 1, "ema_2.pt": 2},
-        "model": {"model_1.pt": 1, "model_2.pt": 2},
-    },
     "settings in names": {
         "lr=0.01-epoch": {f"lr=0.01-epoch={n}.ckpt": n for n in (1, 2)},
         "lr=0.1-epoch": {f"lr=0.1-epoch={n}.ckpt": n for n in (1, 2)},

@@ -77,7 +77,8 @@ def _series(result: Inspection) -> Table:
         is_told = series.origin != BY_ALPHABET
         copied = f" (same weights as {plain(series.copy_of)})" if series.copy_of else ""
         if series.averaged_of:
-            copied = f" (averaged copies in {plain(series.averaged_of)})"
+            where = "in" if series.is_within else "of"
+            copied = f" (averaged copies {where} {plain(series.averaged_of)})"
         rows.append(
             (
                 plain(series.name),

@@ -12,6 +12,9 @@ _LAST = re.compile(
 )
 _COPY = re.compile(r"(^|[^a-z])(last|latest|best|final|newest)([^a-z]|$)", re.IGNORECASE)
 _AVERAGE = re.compile(r"(^|[^a-z])(ema|swa|avg|ave|averaged?|polyak)([^a-z]|$)", re.IGNORECASE)
+_AVERAGED = re.compile(
+    r"(?<![a-zA-Z])(ema|swa|avg|ave|averaged?|polyak)(?![a-zA-Z])([-_]?0?\.9\d*)?", re.IGNORECASE
+)
 _DUPLICATE = re.compile(
     r" \([0-9]+\)$| - copy|^(copy of|backup|bak)[^a-z]|[^a-z](copy|backup|bak|old|orig)[0-9]*$",
     re.IGNORECASE,
@@ -52,6 +55,17 @@ def is_copy_name(name: str) -> bool:
 def is_average_name(name: str) -> bool:
     """Tell whether a name says that the weights are those of several steps, averaged."""
     return _AVERAGE.search(name) is not None
+
+
+def without_average_words(name: str) -> str:
+    """Return a name without words for averages, the rate of one (`ema_0.9999`), and separators.
+
+    >>> without_average_words("model_ema_N.pt"), without_average_words("run/ema")
+    ('modelNpt', 'run')
+    """
+    parts = (_AVERAGED.sub("", part) for part in name.split("/"))
+    plain = ("".join(filter(str.isalnum, part)) for part in parts)
+    return "/".join(filter(None, plain))
 
 
 def is_duplicate_name(stem: str) -> bool:

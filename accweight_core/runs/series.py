@@ -65,7 +65,8 @@ class Series:
         clash: Two different checkpoints of one step, in words; empty if there are none.
         above: Files without a step that lie above the folders of its checkpoints.
         copy_of: Name of the series that has the same weights at all of its steps.
-        averaged_of: Name of the series whose checkpoints hold these as averaged copies (ema).
+        averaged_of: Name of the series of which these are averaged copies (ema), in its
+            checkpoints or in files of their own.
         told: What its name is made of; see `series_names`.
     """
 
@@ -95,6 +96,11 @@ class Series:
     def is_complete(self) -> bool:
         """Whether it has two checkpoints at least, so that it may be a run."""
         return len(self.order.placed) > 1
+
+    @property
+    def is_within(self) -> bool:
+        """Whether these are averaged copies that the checkpoints of another series hold."""
+        return bool(self.averaged_of and self.placed[0].found.copy)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:

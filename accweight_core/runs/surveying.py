@@ -307,10 +307,20 @@ def _notes_on_copies(copies: Sequence[Series]) -> list[str]:
     return [f"series {one.in_short} left out: same weights as {one.copy_of}" for one in copies]
 
 
+def _notes_on_averages(survey: Survey, run: Series) -> list[str]:
+    """Return notes on averages in files of their own; those within are told with the files."""
+    return [
+        f"series {one.in_short} left out: averaged copies of {run.name}, by its name; "
+        "take it with --series NAME"
+        for one in survey.series
+        if one.averaged_of == run.name and not one.is_within
+    ]
+
+
 def note_on_others(survey: Survey, run: Series) -> list[str]:
     """Return a note on the series that are not taken."""
     copies = [one for one in survey.series if one.copy_of == run.name]
-    told = _notes_on_copies(copies)
+    told = [*_notes_on_copies(copies), *_notes_on_averages(survey, run)]
     others = [one for one in _own(survey.series) if one is not run and one not in copies]
     if not others:
         return told

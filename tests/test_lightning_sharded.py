@@ -79,8 +79,11 @@ class FlatShards(FSDPStrategy):  # type: ignore[misc]
 
 STRATEGIES = {
     "fully_shard": (ModuleInShards, lambda: ModelParallelStrategy(2, 1)),
-    "flat": (Module, FlatShards),
-    "flat_layers": (Module, lambda: FlatShards(auto_wrap_policy={nn.Linear})),
+    "flat": (Module, lambda: FlatShards(state_dict_type="sharded")),
+    "flat_layers": (
+        Module,
+        lambda: FlatShards(state_dict_type="sharded", auto_wrap_policy={nn.Linear}),
+    ),
 }
 """The module and the strategy, by the name of a folder."""
 

@@ -14,7 +14,13 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 import accweight_core as aw
-from accweight_core.errors import AccweightError, MismatchError, SourceError, UnsupportedDtypeError
+from accweight_core.errors import (
+    AccweightError,
+    ArgumentTypeError,
+    MismatchError,
+    SourceError,
+    UnsupportedDtypeError,
+)
 from accweight_core.live.weights import weights_of
 from accweight_core.naming import layers_of
 from accweight_core.schema import Parameter
@@ -173,6 +179,23 @@ def test_flat_shards_that_tell_nothing_of_their_parameters_are_refused(
 
     assert "does not tell what is in its shards" in caplog.text
     assert "shard with fully_shard" in caplog.text
+
+
+def test_weights_that_deepspeed_has_taken_away_are_refused_until_they_are_gathered() -> None:
+    model = nn.Linear(3, 2)
+    weights = model.weight.detach().clone()
+    for parameter in model.parameters():
+        parameter.ds_numel = parameter.numel()
+    tracker = aw.ChangeTracker(errors="raise")
+
+    tracker.update(model)
+    model.weight.data = torch.empty(0)
+    with pytest.raises(ArgumentTypeError, match=r"'weight' is sharded by DeepSpeed .*Gathered"):
+        tracker.update(model)
+    model.weight.data = weights + 1
+    tracker.update(model)
+
+    assert tracker.cumulative("weight").tolist() == pytest.approx(np.ones((2, 3)))
 
 
 def test_a_nested_mapping_without_weights_is_an_error() -> None:

@@ -162,10 +162,17 @@ def state_of(model: nn.Module) -> dict[str, Tensor | FlatPart]:
     """Return the tensors in the ``state_dict()`` of a torch module, without gathering shards.
 
     Raises:
-        ArgumentTypeError: If it is in flat shards that cannot be read.
+        ArgumentTypeError: If it is in shards that cannot be read.
     """
     if has_flat_shards(model):
         return flat_state(model)
+    for name, parameter in model.named_parameters():
+        if getattr(parameter, "ds_numel", parameter.numel()) != parameter.numel():
+            raise ArgumentTypeError(
+                f"parameter {name!r} is sharded by DeepSpeed (ZeRO stage 3), which cannot be "
+                "tracked; update within deepspeed.zero.GatheredParameters in all processes, or "
+                "analyze the checkpoints"
+            )
     return {n: value for n, value in model.state_dict().items() if isinstance(value, Tensor)}
 
 

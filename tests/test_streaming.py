@@ -55,9 +55,9 @@ class Seen:
             pool(plane.reshape(height, width), side, sums, tops)
             self.pools.append((sums / counts, tops))
 
-    def pooled(self, step: int, means: np.ndarray, tops: np.ndarray) -> None:
-        self.steps.append(step)
-        self.pools.append((means.copy(), tops.copy()))
+    def pooled(self, first_step: int, means: np.ndarray, tops: np.ndarray) -> None:
+        self.steps += range(first_step, first_step + len(means))
+        self.pools += zip(means.copy(), tops.copy(), strict=True)
 
 
 def squares_of(side: int, height: int, width: int) -> Squares:

@@ -16,13 +16,14 @@ from numpy.testing import assert_array_equal
 import accweight_core as aw
 from accweight_core.accumulate.block import MOST_STEPS, MOST_STEPS_DRAWN, walk_block
 from accweight_core.accumulate.cutting import Block, blocks_of
-from accweight_core.accumulate.streaming import STEPS, STRIP, Stream
+from accweight_core.accumulate.streaming import STEPS, Stream
 from accweight_core.accumulate.watching import Room, Squares
 from accweight_core.errors import FormatError
 from accweight_core.io import page_cache as storage
 from accweight_core.io.reading import OpenFiles
 from accweight_core.jit import tiers
 from accweight_core.jit.pooling import pool
+from accweight_core.jit.stream_loops import STRIP
 from accweight_core.schema import Run
 
 Stored = Callable[..., Run]

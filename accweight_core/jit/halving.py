@@ -43,6 +43,30 @@ class _Texels(NamedTuple):
 
 
 @compiled
+def halve_levels(
+    sheet: Array, apart: int, steps: int, firsts: Array, sizes: Array, counts: Array
+) -> None:
+    """Compute all coarser levels of pictures whose levels lie in one sheet.
+
+    Args:
+        sheet: float32, flat: all levels at every step; output, but for the finest one.
+        apart: Elements from step to step.
+        steps: Number of steps.
+        firsts: (levels, 2), first elements of the means and the maxima of every level, at step 0.
+        sizes: (levels, 2), rows and columns of every level.
+        counts: (rows, columns) float32, number of elements per texel of the finest level.
+    """
+    for level in range(1, len(firsts)):
+        halved = np.empty((sizes[level, 0], sizes[level, 1]), np.float32)
+        finer, coarser = firsts[level - 1], firsts[level]
+        _halve(
+            sheet[finer[0] :], sheet[finer[1] :], apart, counts, sheet[coarser[0] :],
+            sheet[coarser[1] :], apart, halved, steps,
+        )  # fmt: skip
+        counts = halved
+
+
+@compiled
 def halve(
     mean: Array,
     largest: Array,
@@ -68,6 +92,15 @@ def halve(
         halved: (rows / 2, columns / 2), number of elements per texel of `half`; output.
         steps: Number of steps.
     """
+    _halve(mean, largest, apart, counts, half, half_largest, half_apart, halved, steps)
+
+
+@compiled_within
+def _halve(
+    mean: Array, largest: Array, apart: int, counts: Array, half: Array, half_largest: Array,
+    half_apart: int, halved: Array, steps: int,
+) -> None:  # fmt: skip
+    """Do the same as `halve`, within other loops."""
     rows, columns = counts.shape
     broad, pairs = halved.shape[1], columns // 2 if columns >= 2 * LANES else 0
     _halve_counts(counts, halved)

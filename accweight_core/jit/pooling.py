@@ -168,12 +168,18 @@ def _pool_bands(
     target: Target, row: int,
 ) -> None:  # fmt: skip
     """Pool whole rows of squares."""
-    half = (width + 1) // 2
+    half, quarter = (width + 1) // 2, (width + 3) // 4
     scale = np.float32(0.25) if target.is_mean and side == 2 else np.float32(1)
     for band in range(row, row + bands):
         if side == 2:
             at, top_at = target.mean_at + band * target.line, target.top_at + band * target.line
             _pair_rows(path, first, width, side, scale, target.means, at, target.tops, top_at)
+        elif width >= 4 * LANES:
+            _fold_rows(path, first, width, side, row_sums, row_tops)
+            row_sums[quarter], row_tops[quarter] = 0, 0
+            if side > 4:
+                _fold_across(side // 4, quarter, row_sums, row_tops)
+            _write_squares(width, side, side, row_sums, row_tops, target, band)
         else:
             _pair_rows(path, first, width, side, scale, row_sums, 0, row_tops, 0)
             row_sums[half], row_tops[half] = 0, 0
@@ -232,6 +238,47 @@ def _pair_rows(
             total += sum_
         own = scale if cols == 2 or scale == 1 else 2 * scale
         sums[at + col // 2], tops[top_at + col // 2] = total * own, largest
+
+
+@compiled_within
+def _fold_rows(path: Array, first: int, width: int, side: int, sums: Array, tops: Array) -> None:
+    """Combine rows down their columns, and four neighbours each, sixty-four columns at a time."""
+    even, done = width - width % 4, 0
+    while done < even:
+        done = min(done, even - 4 * LANES)
+        i = first + done
+        a, b = load(path, i), load(path, i + LANES)
+        c, d = load(path, i + 2 * LANES), load(path, i + 3 * LANES)
+        top_a, top_b, top_c, top_d = pattern(a), pattern(b), pattern(c), pattern(d)
+        for row in range(1, side):
+            j = i + row * width
+            u, v = load(path, j), load(path, j + LANES)
+            w, x = load(path, j + 2 * LANES), load(path, j + 3 * LANES)
+            a, b, c, d = a + u, b + v, c + w, d + x
+            top_a, top_b = larger(top_a, pattern(u)), larger(top_b, pattern(v))
+            top_c, top_d = larger(top_c, pattern(w)), larger(top_d, pattern(x))
+        low, high = evens(a, b) + odds(a, b), evens(c, d) + odds(c, d)
+        store(sums, done // 4, evens(low, high) + odds(low, high))
+        a, b, c, d = number(top_a), number(top_b), number(top_c), number(top_d)
+        low = number(larger(pattern(evens(a, b)), pattern(odds(a, b))))
+        high = number(larger(pattern(evens(c, d)), pattern(odds(c, d))))
+        top = larger(pattern(evens(low, high)), pattern(odds(low, high)))
+        store(tops, done // 4, number(top))
+        done += 4 * LANES
+    total = largest = np.float32(0)
+    for col in range(done, width, 2):
+        pair = np.float32(0)
+        for i in range(first + col, first + min(col + 2, width)):
+            sum_ = path[i]
+            largest = max(largest, sum_)
+            for row in range(1, side):
+                value = path[i + row * width]
+                sum_ += value
+                largest = max(largest, value)
+            pair += sum_
+        total += pair
+    if done < width:
+        sums[done // 4], tops[done // 4] = total, largest
 
 
 @compiled_within

@@ -341,6 +341,16 @@ def _fold(combine: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
 
 
 @_word
+def lane(typing: Any, lanes: Any, index: Any) -> Any:
+    """Return one lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.extract_element(*values)
+
+    return lanes.dtype(lanes, types.intp), generate
+
+
+@_word
 def sum_of(typing: Any, lanes: Any) -> Any:
     """Return the sum of all lanes, by pairwise reduction."""
     return lanes.dtype(lanes), _fold(lambda builder, low, high: builder.fadd(low, high))

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
+from accweight_core.jit.kernel_pooling import gather_kernels
 from accweight_core.jit.njit import compiled, compiled_within, inlined
 from accweight_core.jit.operands import Path, Planes, Steps
 from accweight_core.jit.order import LANES, LARGEST_SQUARE
-from accweight_core.jit.pooling import Target, gather, gather_kernels
+from accweight_core.jit.pooling import Target, gather
 from accweight_core.jit.simd import from_bfloat16, from_float16, load, store
 from accweight_core.jit.step_loops import REFERENCE_SQUARE, SQUARE, copy, square_of, take_rows
 from accweight_core.metrics.sums import SUMS

@@ -120,7 +120,7 @@ class TileCanvas:
         end = slot + steps
         if self._empty is not None:
             for plane in self._planes:
-                plane[slot:end, self._empty] = np.nan
+                np.copyto(plane[slot:end], np.nan, where=self._empty)
         if end == self._segment or step + steps == self._plan.steps:
             self._emit(step - slot, [plane[:end] for plane in self._planes])
 

@@ -132,9 +132,11 @@ def halve_levels(
         levels = np.array(firsts), np.array(sizes)
         halving.halve_levels(sheet.reshape(-1), sheet.shape[1], len(sheet), *levels, counts)
         return
-    for finer, coarser, size, half in zip(firsts, firsts[1:], sizes, sizes[1:], strict=False):
-        planes = [_plane(sheet, at, size) for at in finer]
-        counts = halve(*planes, counts, *(_plane(sheet, at, half) for at in coarser))
+    mean, largest = (_plane(sheet, at, sizes[0]) for at in firsts[0])
+    for (first, top), size in zip(firsts[1:], sizes[1:], strict=True):
+        half, half_largest = _plane(sheet, first, size), _plane(sheet, top, size)
+        counts = halve(mean, largest, counts, half, half_largest)
+        mean, largest = half, half_largest
 
 
 def _plane(sheet: Array, first: int, size: tuple[int, int]) -> Array:

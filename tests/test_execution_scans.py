@@ -14,7 +14,12 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 import accweight_core as aw
 from accweight_adapters.execution import limits
-from accweight_core.errors import ArgumentValueError, MemoryLimitError, UnsupportedOperatorError
+from accweight_core.errors import (
+    ArgumentValueError,
+    BindingError,
+    MemoryLimitError,
+    UnsupportedOperatorError,
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -310,6 +315,17 @@ def test_weights_that_lie_in_a_body_are_those_of_the_checkpoint(
         expected = by_torch(torch.tensor(XS), {n: torch.tensor(w) for n, w in state.items()})
         np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-6)
     assert set(WEIGHTS) <= set(network.parameters)
+
+
+def test_weights_in_a_body_that_no_checkpoint_has_are_named(tmp_path: Path) -> None:
+    network = opened(tmp_path, recurrent(loops=False))
+    run = aw.open_run({step: {n: w for n, w in WEIGHTS.items() if n != "gain"} for step in (0, 1)})
+
+    with pytest.raises(BindingError, match="gain"):
+        network.bind(run.checkpoints[1], run, constants=["s0"])
+    bound = network.bind(run.checkpoints[1], run, constants=["s0", "gain"])
+
+    np.testing.assert_array_equal(bound.parameters["gain"], WEIGHTS["gain"])
 
 
 @pytest.mark.parametrize("loops", [False, True])

@@ -38,7 +38,7 @@ READING: Mapping[ResultKind, str] = {
         "curve here, too: only shares of variance above its own are structure."
     ),
     ResultKind.STEPS: "How alike two steps are: bright is alike; a bright block is a time of rest.",
-    ResultKind.CELLS: "A row is what samples are, a column what the network says they are.",
+    ResultKind.CELLS: "A row is the class of samples, a column the class they are taken for.",
     ResultKind.UNITS: "A row is a layer, a cell one of its units; grey where there is no number.",
     ResultKind.MATRIX: "One scale for all rows and steps, dark to bright; grey without a number.",
 }

@@ -58,6 +58,15 @@ def are_strips(result: ProbeResult, name: str, pictures: Pixels) -> bool:
     return result.fields[name].axes[1] == "picture" and width >= STRIP * height
 
 
+def token_rows(result: ProbeResult, name: str, pictures: Pixels) -> list[list[str]]:
+    """Return the tokens of every sample, one for each pixel of its row; nothing if not known."""
+    tokens = result.attributes.get("tokens") or []
+    count, height, width = pictures.shape[:3]
+    is_row = are_strips(result, name, pictures) or height == 1
+    fits = len(tokens) == count and all(width <= len(one) <= height * width for one in tokens)
+    return [list(map(str, one)) for one in tokens] if is_row and fits else []
+
+
 def as_seen(result: ProbeResult, name: str, pictures: Pixels) -> Pixels:
     """Return (units, height, width, 3), or 4 where some of a picture has no value: transparent.
 

@@ -21,6 +21,7 @@ from accweight_core.analysis.probe_pictures import (
     is_signed,
     pictures_at,
     scale_text,
+    token_rows,
     unit_names,
 )
 from accweight_core.analysis.probe_results import ProbeResult
@@ -143,6 +144,7 @@ def _pictures(result: ProbeResult, name: str, room: Room) -> Content:
         "places": places.tolist(),
         "signed": is_signed(result),
         "strips": are_strips(result, name, first),
+        "tokens": token_rows(result, name, first)[:shown],
         "blank": result.attributes.get("blank"),
         "sheets": [
             _sheet(pictures_at(result, name, int(result.steps[place]))[:shown]) for place in places

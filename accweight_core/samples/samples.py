@@ -83,6 +83,7 @@ class Data:
         scaling: How pixels become inputs, batch by batch; None to leave them.
         classes: Names of the classes, if the file says them.
         names: Names of the samples, if each has a file of its own.
+        vocabulary: Names of the whole numbers that samples consist of, if the file says them.
     """
 
     inputs: tuple[Array, ...]
@@ -92,6 +93,7 @@ class Data:
     scaling: Scaling | None = None
     classes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of samples."""

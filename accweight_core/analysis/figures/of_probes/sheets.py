@@ -20,6 +20,7 @@ from accweight_core.analysis.probe_pictures import (
     as_seen,
     pictures_at,
     scale_text,
+    token_rows,
     unit_names,
 )
 from accweight_core.analysis.probe_results import ProbeResult
@@ -35,6 +36,9 @@ SIDES = 0.3, 0.95
 GAP = 0.06
 NAMES = 0.34
 """Inches of the names of the units."""
+
+TOKENS = 0.16
+"""Inches of the tokens of a sequence."""
 
 MOST_LINES, MOST_STRIPS = 6, 8
 STRIP, HAIR = 0.16, 0.02
@@ -91,7 +95,9 @@ def _strips_figure(result: ProbeResult, name: str) -> Drawing:
     ]
     units, (high, across) = min(len(images[0]), MOST_STRIPS), images[0].shape[1:3]
     line, wide = STRIP * high, min(max(across * STRIP, 3.0), ROOM)
-    block = NAMES + len(places) * (line + HAIR)
+    tokens = token_rows(result, name, images[0]) if high == 1 else []
+    written = [_tokens_that_fit(own, wide) for own in tokens]
+    block = NAMES + TOKENS * any(written) + len(places) * (line + HAIR)
     left = MARGIN + max(text_width(label, SMALL) for label in labels) + 0.12
     figure, bottom = page(
         max(left + wide + MARGIN, 4.6), units * block, heading(result), subtitle(result),
@@ -104,6 +110,11 @@ def _strips_figure(result: ProbeResult, name: str) -> Drawing:
     for unit in range(units):
         top = bottom + (units - unit) * block - NAMES
         figure.write(left, top + 0.06, cut(plain(names[unit]), wide, SMALL), SMALL, color=THEME.ink)
+        if any(written):
+            top -= TOKENS
+            for at, token in enumerate(written[unit]):
+                middle = left + (at + 0.5) * wide / across
+                figure.write(middle, top + 0.05, token, SMALL, ha="center", color=THEME.dim)
         for at, label in enumerate(labels):
             y = top - (at + 1) * (line + HAIR)
             if at in (0, len(labels) - 1):
@@ -111,6 +122,14 @@ def _strips_figure(result: ProbeResult, name: str) -> Drawing:
             axes = figure.panel(left, y, wide, line)
             axes.imshow(images[at][unit], aspect="auto", interpolation="none")
     return figure
+
+
+def _tokens_that_fit(tokens: list[str], wide: float) -> list[str]:
+    """Return tokens, cut to their places in a row; nothing if numbers would have no room."""
+    room = wide / max(len(tokens), 1) - 0.04
+    if room < text_width("000", SMALL):
+        return []
+    return [cut(plain(token), room, SMALL) for token in tokens]
 
 
 def _short(name: str, room: float) -> str:

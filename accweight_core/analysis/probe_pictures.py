@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from accweight_core.analysis.probe_kinds import PIXELS
 from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.colours.themes import LIGHT
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -80,6 +81,12 @@ def as_seen(result: ProbeResult, name: str, pictures: Pixels) -> Pixels:
         return rgb
     there = (rgb > 0).any(axis=-1, keepdims=True)
     return rgb if there.all() else np.concatenate([rgb, 255 * there.astype(np.uint8)], axis=-1)
+
+
+def class_key(result: ProbeResult) -> list[tuple[str, str]]:
+    """Return the classes that pictures have in colours, with their colours; none of others."""
+    names = [str(one) for one in result.attributes.get("key") or []]
+    return [(name, LIGHT.classes[at % len(LIGHT.classes)]) for at, name in enumerate(names)]
 
 
 def scale_text(result: ProbeResult, name: str) -> str:

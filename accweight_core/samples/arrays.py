@@ -88,9 +88,7 @@ def data_of(
     if not len(targets):
         raise FormatError(path, "holds no samples: its arrays have length 0")
     classes, vocabulary = _texts(arrays, CLASS_NAMES), _texts(arrays, VOCABULARY)
-    return Data(
-        tuple(taken), targets, path, tuple(notes), classes=classes, vocabulary=vocabulary
-    )
+    return Data(tuple(taken), targets, path, tuple(notes), classes=classes, vocabulary=vocabulary)
 
 
 def _texts(arrays: Mapping[str, Array], name: str) -> tuple[str, ...]:

@@ -57,6 +57,19 @@ function tokenRows(element, view, probe, time) {
   notes(element, view.left_out);
 }
 
+// The classes that a picture has in colours, which are those of the picture in any theme.
+function classKey(element, view) {
+  if (!view.key || !view.key.length) return;
+  const line = make("p", "readout signs", "predicted:\u2002");
+  for (const [name, colour] of view.key) {
+    const mark = make("i", "square");
+    mark.style.background = colour;
+    line.append(mark, `${name}\u2003`);
+  }
+  line.append("pale: not sure; dots: the samples");
+  element.append(line);
+}
+
 function pictures(element, view, probe, time) {
   if (view.tokens && view.tokens.length) {
     heading(element, "tokens and their ratings: orange above 0, blue below");
@@ -102,6 +115,7 @@ function pictures(element, view, probe, time) {
     for (const canvas of cells) canvas.style.cssText = `height:${22 * view.height}px;max-width:${28 * view.width}px`;
   }
   element.append(sheet);
+  classKey(element, view);
   notes(element, over ? "" : view.scale, view.left_out);
   let drawn = "";
   function move() {

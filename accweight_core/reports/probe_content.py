@@ -117,6 +117,7 @@ def names_at_front(result: ProbeResult, lines: Iterable[str]) -> list[str]:
     """Return the names of layers, options and the like with which lines begin: no capitals."""
     axes = {axis for field in result.fields.values() for axis in field.axes}
     known = {name for axis in axes for name in result.labels(axis)} | set(result.layers_of_run)
+    known |= {name.split(" ", 1)[0] for name in known}
     known |= {word for word in (*result.options.values(), *result.attributes.values())
               if isinstance(word, str)}  # fmt: skip
     firsts = dict.fromkeys(line.split(" ", 1)[0].rstrip(",:;") for line in lines)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
 from accweight_core.analysis.probe_pictures import (
     are_strips,
+    class_key,
     is_signed,
     pictures_at,
     scale_text,
@@ -26,6 +27,7 @@ from accweight_core.analysis.probe_pictures import (
 )
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.analysis.probe_scales import (
+    are_of_classes,
     curve_scale,
     matrix_scale,
     told_and_empty,
@@ -61,6 +63,9 @@ REPORT = Room(1_000_000, 100_000, 32, 40)
 
 FEWEST_STEPS = 8
 """Steps that are kept however much a step takes."""
+
+MOST_KEYS = 20
+"""Classes whose colours are named below pictures."""
 
 MOST_CLASSES = 40
 """Classes whose confusion is shown."""
@@ -124,6 +129,7 @@ def _curves(result: ProbeResult, name: str, room: Room) -> Content:
     return {
         "words": "",
         "axis": axis,
+        "of_classes": bool(axis) and are_of_classes(result, axis),
         "labels": labels[:shown],
         "places": places.tolist(),
         "charts": charts,
@@ -151,6 +157,7 @@ def _pictures(result: ProbeResult, name: str, room: Room) -> Content:
         ],
         "under": _sheet(samples[:shown]) if over and samples is not None else None,
         "scale": scale_text(result, name),
+        "key": class_key(result)[:MOST_KEYS],
         "left_out": f"{len(first) - shown} more are not shown" if len(first) > shown else "",
     }
 

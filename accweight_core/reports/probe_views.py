@@ -288,6 +288,7 @@ def _units(result: ProbeResult, name: str, room: Room) -> Content:
         "low": low,
         "high": high,
         "axis": columns,
+        "row_axis": rows,
         "columns": list(result.labels(columns))[:width],
         "left_out": f"{left_out} more rows are not shown" if left_out else "",
     }

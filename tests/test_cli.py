@@ -198,7 +198,7 @@ def test_wrong_usage_exits_with_2_and_says_what_is_wrong(arguments: list[str], s
         (
             "--roles",
             "wieght",
-            "wieght is not a role; roles are bias, buffer, embedding",
+            "wieght is not a role; did you mean 'weight'? roles are bias, buffer, embedding",
         ),
         ("--roles", ",", "no role given; roles are bias, "),
         ("--picture-budget", "lots", "'lots' is not a size; expected a number such as 0, 256M"),

@@ -352,7 +352,7 @@ def test_options_are_typed() -> None:
 def test_a_node_that_is_not_there_is_told(trained_run: Path, analysed: Path) -> None:
     data = data_of(trained_run)
 
-    with pytest.raises(UnknownNameError, match="no node 'fc9'; it has output, conv, fc1, fc2"):
+    with pytest.raises(UnknownNameError, match="no node 'fc9'; did you mean 'fc"):
         aw.probe(analysed, Plain(Classifier()), data, Counting(node="fc9"))
 
 

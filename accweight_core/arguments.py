@@ -21,6 +21,7 @@ from accweight_core.errors import (
     UnknownNameError,
 )
 from accweight_core.schema import Role
+from accweight_core.text import meant
 
 STEP_BITS = 63
 """Bits of a step in an analysis, without the sign."""
@@ -90,7 +91,9 @@ def checked_roles(roles: Iterable[Role | str]) -> tuple[Role, ...]:
     known = [role.value for role in Role]
     for role in named:
         if not is_one_of(role, known):
-            raise UnknownNameError(f"{brief(role)} is not a role; roles are {', '.join(known)}")
+            raise UnknownNameError(
+                f"{brief(role)} is not a role; {meant(role, known)}roles are {', '.join(known)}"
+            )
     return tuple(Role(role) for role in named)
 
 

@@ -25,6 +25,7 @@ from accweight_core.schema import (
     Split,
     StoredTensor,
 )
+from accweight_core.text import meant
 
 _BUFFERS = re.compile(
     r"(^|[._])(running_mean|running_var|num_batches_tracked|position_ids|inv_freq|freqs_cis"
@@ -153,9 +154,12 @@ def parameter_called(name: str, parameters: Sequence[Parameter]) -> Parameter:
         listed = ", ".join(parameter.name for parameter in weights or members)
         raise UnknownNameError(f"{name!r} is a layer of several parameters; name one: {listed}")
     some = ", ".join(parameter.name for parameter in parameters[:8])
+    known = dict.fromkeys(
+        one for parameter in parameters for one in (parameter.layer, parameter.name)
+    )
     raise UnknownNameError(
-        f"no parameter is called {name!r}; there are {len(parameters)}: {some}"
-        + (", ..." if len(parameters) > 8 else "")
+        f"no parameter is called {name!r}; {meant(name, known)}there are "
+        f"{len(parameters)}: {some}" + (", ..." if len(parameters) > 8 else "")
     )
 
 

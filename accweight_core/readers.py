@@ -20,6 +20,7 @@ from accweight_core.endings import what_ending_says
 from accweight_core.errors import FormatError, SourceError, reason_of
 from accweight_core.graphs.layer_graph import LayerGraph
 from accweight_core.schema import Description, StoredTensor
+from accweight_core.text import meant
 
 GROUP = "accweight.readers"
 TAIL_BYTES = 1 << 16
@@ -92,7 +93,9 @@ def reader_named(name: str) -> Reader:
         return readers()[name]
     except KeyError:
         known = ", ".join(readers()) or "none"
-        raise SourceError(f"no reader is called {name!r}; installed readers: {known}") from None
+        raise SourceError(
+            f"no reader is called {name!r}; {meant(name, readers())}installed readers: {known}"
+        ) from None
 
 
 def reader_for(path: Path) -> Reader | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def plain(text: object) -> str:
@@ -35,6 +35,44 @@ def _relative(paths: Sequence[str]) -> list[str]:
 def some(names: Sequence[str], most: int = 3) -> str:
     """Return the first names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+MOST_NEAR = 3
+"""Names that are suggested for one that is not known."""
+
+MOST_COMPARED = 5000
+"""Names that are compared letter by letter."""
+
+
+def near(name: str, known: Iterable[str], also: Mapping[str, str] | None = None) -> list[str]:
+    """Return up to `MOST_NEAR` known names that a name may have meant.
+
+    They contain it, or are spelt nearly so.
+
+    Args:
+        name: What was said, in any case.
+        known: The names that there are.
+        also: Other spellings, in small letters, and the names that they stand for.
+    """
+    from difflib import get_close_matches  # needed for a mistake alone
+
+    said, names = name.lower(), list(known)
+    if not said:
+        return []
+    holding = [one for one in names if said in one.lower()]
+    spelt = dict(also or {}) | {one.lower(): one for one in names[:MOST_COMPARED]}
+    close = [spelt[one] for one in get_close_matches(said, spelt, MOST_NEAR)]
+    return list(dict.fromkeys(holding or close))[:MOST_NEAR]
+
+
+def meant(name: object, known: Iterable[str]) -> str:
+    """Return "did you mean ...? ", to stand before a list of names; empty if none is near.
+
+    >>> meant("evalute", ["evaluate", "rewind"]) + "there are evaluate, rewind"
+    "did you mean 'evaluate'? there are evaluate, rewind"
+    """
+    found = near(name, known) if isinstance(name, str) else []
+    return f"did you mean {' or '.join(map(repr, found))}? " if found else ""
 
 
 def counted(names: Sequence[str]) -> list[str]:

@@ -198,7 +198,7 @@ def test_wrong_usage_exits_with_2_and_says_what_is_wrong(arguments: list[str], s
         (
             "--roles",
             "wieght",
-            "wieght is not a role; roles are bias, buffer, embedding",
+            "wieght is not a role; did you mean 'weight'? roles are bias, buffer, embedding",
         ),
         ("--roles", ",", "no role given; roles are bias, "),
         ("--picture-budget", "lots", "'lots' is not a size; expected a number such as 0, 256M"),
@@ -358,6 +358,8 @@ def test_analyze_never_replaces_what_is_no_analysis(
 
     assert answer.code == 1
     assert "this is not an accweight analysis" in answer.err
+    where = f"(thesis.tex), and is never overwritten; choose another output, such as {out}/run.accw"
+    assert (where if kind == "folder" else "choose another output, such as NAME.accw") in answer.err
     assert kept.read_text() == "years of work"
 
 
@@ -369,6 +371,19 @@ def test_analyze_of_chosen_roles_ranks_those(place: Place, tmp_path: Path) -> No
     assert {row["layer"] for row in answer.document["ranking"]} == {
         "conv1", "bn1", "conv2", "fc1", "lstm", "fc2",
     }  # fmt: skip
+
+
+def test_the_option_that_differs_from_the_first_call_is_named(place: Place, tmp_path: Path) -> None:
+    out = tmp_path / "a.accw"
+    accweight("analyze", place.run, "-o", out)
+
+    state = accweight("analyze", place.run, "-o", out, "--keep-state")
+    roles = accweight("analyze", place.run, "-o", out, "--roles", "bias")
+    pictures = accweight("analyze", place.run, "-o", out, "--picture-budget", "0")
+
+    assert "with other options: without --keep-state; leave it out; choose another" in state.err
+    assert "--roles weight,embedding, not bias; choose another output" in roles.err
+    assert "with another --picture-budget; choose another output" in pictures.err
 
 
 # rank

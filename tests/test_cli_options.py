@@ -120,7 +120,7 @@ def test_what_is_registered_as_a_command_and_is_none_is_one_line(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("wieght", "wieght is not a role; roles are bias, buffer, embedding, norm, weight"),
+        ("wieght", "wieght is not a role; did you mean 'weight'? roles are bias, buffer, embedd"),
         ("wieght,nrom", "wieght, nrom are not roles; roles are bias, "),
         (" , ", "no role given; roles are bias, "),
     ],

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 import accweight_core as aw
@@ -253,3 +254,14 @@ def test_what_is_no_model_is_told_without_options_for_folders(
         aw.Network.from_onnx(path)
 
     assert "--" not in str(caught.value)
+
+
+def test_a_checkpoint_that_is_given_as_network_is_told_how_to_export_it(tmp_path: Path) -> None:
+    path = tmp_path / "epoch_3.pt"
+    torch.save({"weight": torch.ones(2)}, path)
+
+    with pytest.raises(FormatError, match="is not an ONNX model; a file of PyTorch") as caught:
+        aw.Network.from_onnx(path)
+
+    assert "torch.onnx.export(model.eval(), args, 'net.onnx'" in str(caught.value)
+    assert "aw.Network.from_module(model)" in str(caught.value)

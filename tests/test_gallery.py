@@ -118,6 +118,8 @@ def test_the_same_seed_gives_the_same_numbers(gallery: Gallery, tmp_path: Path) 
     again = make_gallery(tmp_path / "again", share=SHARE, systems=(SHAPESHOP,))
     other = make_gallery(tmp_path / "other", share=SHARE, seed=1, systems=(SHAPESHOP,))
 
+    made_by = f"accweight demo --gallery --out {tmp_path / 'other'} --seed 1"
+    assert made_by in Tags(other.page.read_text("utf-8")).words
     assert torch.equal(torch.get_rng_state(), before[0])
     assert torch.get_num_threads() == before[1]
     for question, result in again.made.results.items():

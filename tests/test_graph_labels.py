@@ -51,6 +51,14 @@ def test_a_module_with_parameters_of_its_own_is_told_from_its_layer() -> None:
     assert [item.label for item in tree.items[1:]] == ["attn", "attn.*", "q", "k", "fc"]
 
 
+def test_an_output_that_is_called_as_its_layer_says_what_it_is() -> None:
+    graph = LayerGraph(
+        (Node("input", "x"), Node("layer", "fc"), Node("output", "fc")), ((0, 1), (1, 2))
+    )
+
+    assert [item.label for item in ModuleTree(graph).items[1:]] == ["x", "fc", "output fc"]
+
+
 def test_an_input_that_is_called_as_a_layer_keeps_apart() -> None:
     graph = LayerGraph(
         (Node("input", "fc"), Node("layer", "net.fc"), Node("layer", "fc")), ((0, 1), (1, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from browser_pages import opened
 from probe_networks import Classifier, Plain, digits, trained, write_states
 from torch import nn
 
 import accweight_core as aw
-from accweight_core.analysis.probe_pictures import are_strips, as_seen, pictures_at
+from accweight_core.analysis.probe_pictures import are_strips, as_seen, pictures_at, token_rows
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.attribution import Attribution
 from accweight_core.probes.pixels import pictures_of
+from accweight_core.reports.probe_page import probe_page
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -185,13 +188,41 @@ def test_tokens_are_rated_at_their_embedding(tmp_path: Path, node: str) -> None:
     run = tokens_run(tmp_path, module)
 
     options = f"method=gradient_x_input,samples=6,unit=0{node}"
-    found = probed(run, options, Plain(Tokens()), (TOKENS, np.zeros(6, np.int64)))
+    names = np.array(list("abcdefghij"))
+    data = {"x": TOKENS, "y": np.zeros(6, np.int64), "vocabulary": names}
+    found = probed(run, options, Plain(Tokens()), data)
 
     vectors = module.state_dict()["embed.weight"].numpy()[TOKENS]
     expected = (vectors * module.state_dict()["out.weight"][0].numpy()).sum(axis=-1)
     np.testing.assert_allclose(found.array("parts", 1), expected, rtol=1e-5, atol=1e-6)
     assert found.attributes["node"] == "embed"
+    named = token_rows(found, "images", pictures_at(found, "images", 1))
+    rows = found.attributes["rows"]
+    assert named == [["abcdefghij"[token] for token in row] for row in TOKENS[rows].tolist()]
     assert found.array("images").shape[2:] == (1, 5, 1), "a row of five tokens"
+
+
+def test_tokens_are_written_on_pages_in_the_colour_of_their_rating(
+    tmp_path: Path, browser: Any
+) -> None:
+    module = Tokens()
+    with torch.no_grad():
+        module.embed.weight[:] = torch.arange(10)[:, None] - 4.5
+        module.out.weight[0] = 1.0
+    found = probed(tokens_run(tmp_path, module), "method=gradient_x_input,samples=6,unit=0",
+                   Plain(Tokens()), (TOKENS, np.zeros(6, np.int64)))  # fmt: skip
+
+    path = probe_page([found], tmp_path / "page.html", command="accweight probe")
+
+    with opened(browser, path) as page:
+        page.wait_for_selector(".of-pictures[data-shown='1']")
+        tokens = page.locator(".tokens .token")
+        texts = tokens.all_inner_texts()
+        assert texts == [str(one) for one in TOKENS[found.attributes["rows"]].ravel()]
+        looks = tokens.evaluate_all("(all) => all.map((one) => one.style.background)")
+        for text, look in zip(texts, looks, strict=True):
+            red, _, blue = (int(part) for part in re.findall(r"\d+", look)[:3])
+            assert (red > blue) == (int(text) > 4), "orange above 0, blue below"
 
 
 @pytest.mark.parametrize("token", [0, 7])
@@ -269,6 +300,7 @@ def test_networks_of_a_fixed_number_of_samples_are_explained_alike(run: Path) ->
     ("options", "message"),
     [
         ("unit=3", "there is no output 3; the network has 3"),
+        ("at=3", "at=3 names a position .* one output of 3 numbers per sample: leave out at="),
         ("points=0", "points is 0; expected at least 1"),
         ("method=integrated,token=3", "token= is for inputs that are whole numbers"),
     ],

@@ -10,10 +10,12 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from probe_networks import probed, stack, steps_of, write_states
+from probe_networks import probed, said, stack, steps_of, write_states
 from torch import nn
 
 import accweight_core as aw
+from accweight_core.analysis.probe_pictures import class_key
+from accweight_core.colours.themes import LIGHT
 from accweight_core.errors import ArgumentValueError
 
 CELLS = 50
@@ -58,6 +60,10 @@ def test_links_are_the_weights_between_the_units_drawn(tmp_path: Path) -> None:
         states[1][name] = torch.arange(states[1][name].numel()).reshape(states[1][name].shape) - 2.5
 
     found = probed(tmp_path, module, states, plane(), "decision_surface:units=2,cells=4")
+
+    cut = "drawn are the first 2 of 3 units of 0, 2 of 3 units of 2; units=N for more"
+    assert said(found)[1] == cut
+    assert class_key(found) == list(zip("01", LIGHT.classes, strict=False))
 
     ends, links = (
         found.attributes["ends"],

@@ -75,6 +75,7 @@ def test_points_do_not_jump_where_the_data_do_not(
 
     found = probed(tmp_path, noisy, (x, y), asked)["embedding"]
 
+    assert np.isnan(found.array("jump")[0]), "before the first step nothing moved"
     assert found.array("jump")[1:].max() < 0.2
     assert found.array("trustworthiness").min() > 0.85
     features = [x @ m.T for m in noisy[:2]]

@@ -119,3 +119,7 @@ def test_targets_that_do_not_fit_are_told_before_anything_is_run(tmp_path: Path)
         probed(tmp_path, module, states, (x, y + np.where(y == 2, 5, 0)), "evaluate")
     with pytest.raises(ArgumentValueError, match="data: has no targets to evaluate against"):
         aw.probe(tmp_path / "run.accw", Plain(module), x, "evaluate")
+    with pytest.raises(
+        ArgumentValueError, match=r"class numbers, one per sample; mse .* of the 3 "
+    ):
+        aw.probe(tmp_path / "run.accw", Plain(module), (x, y), "evaluate:loss=mse")

@@ -45,8 +45,15 @@ def test_confused_pictures_are_shown_beside_what_they_are_nearest_to(tmp_path: P
     assert found.array("nearest", 1)[best, 7] == 3
     assert found.array("voted", 1)[best, 7] == y[3]
     wrong = np.flatnonzero(found.array("voted", 1)[best] != y).tolist()
+    names = found.labels("unit")
+    assert names[: len(wrong)] == tuple(f"{row} ({y[row]})" for row in wrong)
     pair = found.array("images", 1)[wrong.index(7)]
     np.testing.assert_array_equal(pair[:, :8], pair[:, 9:])
+    before = found.array("voted", 0)[best]
+    for place, name in enumerate(names):  # the same sample at all steps, missing where right
+        row = int(name.split()[0])
+        shown = found.array("images", 0)[place]
+        assert (shown == 255).all() == (before[row] == y[row])
     assert f"7 ({y[7]} as {y[3]})" in said(found)[1]
 
 

@@ -19,6 +19,8 @@ from accweight_adapters.execution.module_network import ModuleNetwork
 from accweight_adapters.execution.onnx_network import OnnxNetwork
 from accweight_adapters.execution.ort_network import OrtNetwork
 from accweight_core.errors import AccweightError, ArgumentValueError, UnknownNameError
+from accweight_core.reports.probe_content import probe_content
+from accweight_core.reports.probe_views import Room
 
 UNITS = 4
 
@@ -174,6 +176,9 @@ def test_planted_gates_are_open_and_closed_and_no_others_move(tmp_path: Path, en
     place = found.labels("place").index(f"{forget}, unit 1")
     assert points[place].tolist() == [0.0, 1.0]
     assert found.array("open", 2)[1] == pytest.approx(right[forget].mean())
+    (curves,) = (view for view in probe_content(found, Room())["views"] if "charts" in view)
+    assert curves["labels"] == list(names)
+    assert curves["of_classes"]  # curves have the colours of the points of their gate
     told = said(found)
     assert told[1].startswith(f"{forget}: open ")
     assert told[1].endswith("always open: 0; always closed: 1")

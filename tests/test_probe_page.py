@@ -151,7 +151,9 @@ def test_the_command_writes_the_page_and_says_how_it_was_made(
 
     assert answer.exit_code == 0, answer.output
     assert json.loads(answer.stdout)["html"] == out
-    words = Tags(Path(out).read_text("utf-8")).words
+    text = Path(out).read_text("utf-8")
+    assert '<span class="word">--html</span>' in text, "a browser breaks lines at hyphens"
+    words = Tags(text).words
     assert f"accweight probe {analysed} --probe trajectory:components=2 --html {out}" in words
     assert f"accweight probe {analysed} --probe trajectory:components=2\n" in words
 

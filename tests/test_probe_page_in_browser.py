@@ -114,3 +114,11 @@ def test_a_matrix_has_the_names_of_its_columns_and_its_scale(page: Any) -> None:
     assert heads[::2] == ["a", "c"]
     assert "</script>" in heads[1]
     assert page.locator(".of-matrix .matrix-scale span").all_inner_texts() == ["0", "15"]
+
+
+def test_the_steps_of_cosines_have_names_and_a_scale(page: Any) -> None:
+    view = page.locator(".of-steps").first
+
+    assert view.locator(".steps-across span").first.inner_text() == "0"
+    assert view.locator(".steps-down span").count() == view.locator(".steps-across span").count()
+    assert view.locator(".matrix-scale span").all_inner_texts() == ["\u22121", "1"]

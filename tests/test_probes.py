@@ -328,8 +328,10 @@ def test_links_lead_nowhere(trained_run: Path, analysed: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("evalute", "no probe is called 'evalute'; did you mean 'evaluate'. installed probes: "),
+        ("embedding:method=tnse", "method is 'tnse'; did you mean 'tsne'. expected pca"),
         ("nothing", "no probe is called 'nothing'; installed probes: .*evaluate.*trajectory"),
-        ("evaluate:los=mse", "has no option 'los'; its options are loss, output"),
+        ("evaluate:los=mse", "has no option 'los'; did you mean 'loss'. its options are loss"),
         ("evaluate:loss=l3", "loss is 'l3'; expected auto|cross_entropy|bce|mse"),
         ("evaluate:loss", "'loss' is no option; expected NAME:option=value"),
         ("trajectory:components=two", "components is 'two'; expected integer"),
@@ -350,7 +352,7 @@ def test_options_are_typed() -> None:
 def test_a_node_that_is_not_there_is_told(trained_run: Path, analysed: Path) -> None:
     data = data_of(trained_run)
 
-    with pytest.raises(UnknownNameError, match="no node 'fc9'; it has output, conv, fc1, fc2"):
+    with pytest.raises(UnknownNameError, match="no node 'fc9'; did you mean 'fc"):
         aw.probe(analysed, Plain(Classifier()), data, Counting(node="fc9"))
 
 
@@ -482,6 +484,24 @@ def test_everything_that_was_found_is_drawn(
         "trajectory-cosine", "trajectory-layers", "trajectory-steps",
     }  # fmt: skip
     assert done.output.count("drawn: ") == len(drawn)
+
+
+def test_a_file_where_figures_are_to_be_is_told_before_anything_is_run(
+    analysed: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "figure.png").write_bytes(b"mine")
+    before = sorted((analysed / "probes").glob("*"))
+
+    done = CliRunner().invoke(
+        application(),
+        ["probe", str(analysed), "--probe", "filters:layer=fc1",
+         "--png", str(tmp_path / "figure.png")],
+    )  # fmt: skip
+
+    assert done.exit_code == 1
+    assert "figure.png: is a file; expected a folder" in str(done.exception)
+    assert "Name a folder, such as figures; it is made" in str(done.exception)
+    assert sorted((analysed / "probes").glob("*")) == before
 
 
 # ---------------------------------------------------------------- third parties

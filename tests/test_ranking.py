@@ -92,7 +92,7 @@ def test_an_unknown_metric_is_an_error_that_lists_them_all() -> None:
         with pytest.raises(UnknownNameError) as caught:
             question()
         assert str(caught.value) == (
-            f"no metric is called 'median'; metrics are {', '.join(METRICS)}"
+            f"no metric is called 'median'; did you mean 'mean'? metrics are {', '.join(METRICS)}"
         )
 
 

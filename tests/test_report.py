@@ -184,6 +184,7 @@ def test_what_cannot_be_done_is_said(stored: Path, tmp_path: Path) -> None:
 
 def test_sentences_and_ends() -> None:
     assert sentence("nothing moved") == "Nothing moved."
+    assert sentence("embed never moved", ["embed"]) == "embed never moved."
     assert sentence("fc1.weight is NaN") == "fc1.weight is NaN."
     assert ends([None, 2.5, 1.0]) == "2.5 \N{RIGHTWARDS ARROW} 1"
     assert ends([None]) == "-"

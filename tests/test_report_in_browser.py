@@ -46,6 +46,8 @@ def test_a_curve_that_is_pointed_at_is_read(page: Any) -> None:
 
     first = page.locator("table.ranking tbody tr").first
     read = page.locator(".curves .readout").inner_text()
+    named = page.locator(".curves .key span").all_inner_texts()
+    assert read.split(":")[0] in named
     assert read.startswith(first.locator(".name").inner_text() + ": relative ")
     assert read.endswith(f"at step {STEPS - 1}")
 

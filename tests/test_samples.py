@@ -52,6 +52,8 @@ def test_sub_folders_are_classes_in_the_order_of_their_numbers(grey: tuple[Path,
     data = open_samples(grey[0], GREY)
 
     assert data.classes == ("class_0", "class_2", "class_10")
+    assert [name.split("/")[0] for name in data.names] == [data.classes[y] for y in data.targets]
+    assert data.taken([3, 0]).names == (data.names[3], data.names[0])
     assert data.targets.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     np.testing.assert_array_equal(data.inputs[0][:, 0], grey[1])
     np.testing.assert_allclose(made(data)[:, 0], grey[1] / 255, rtol=1e-6)
@@ -203,10 +205,12 @@ def test_what_is_declared_of_the_binding_makes_other_results(learned: Path) -> N
 
 def test_an_npz_says_what_its_classes_are_called(tmp_path: Path) -> None:
     x, y = np.zeros((6, 1, 8, 8), np.float32), np.arange(6) % 2
-    np.savez(tmp_path / "named.npz", x=x, y=y, classes=np.array(["cat", "dog"]))
+    np.savez(tmp_path / "named.npz", x=x, y=y, classes=np.array(["cat", "dog"]),
+             vocabulary=np.array(["pad", "on"]))  # fmt: skip
     np.savez(tmp_path / "numbers.npz", x=x, y=y, classes=np.arange(2))
 
     named, numbers = (open_samples(tmp_path / f"{name}.npz", GREY) for name in ("named", "numbers"))
 
     assert named.classes == ("cat", "dog")
-    assert numbers.classes == ()
+    assert named.vocabulary == ("pad", "on")
+    assert numbers.classes == numbers.vocabulary == ()

@@ -126,7 +126,7 @@ def test_a_folder_without_files_of_the_chosen_reader_says_what_that_one_reads(
 def test_an_unknown_reader_is_answered_with_those_there_are(folder: Path) -> None:
     text = problem(folder, reader="torhc")
 
-    assert text.startswith("no reader is called 'torhc'; installed readers: ")
+    assert text.startswith("no reader is called 'torhc'; did you mean 'torch'? installed readers: ")
     assert {"safetensors", "torch"} <= {*text.partition("readers: ")[2].split(", ")}
 
 

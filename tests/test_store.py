@@ -417,7 +417,7 @@ def test_checkpoints_that_were_written_anew_are_another_run(run: Run, out: Path)
     touched = replace(run.checkpoints[1], changed_ns=run.checkpoints[1].changed_ns + 1)
     changed = replace(run, checkpoints=(run.checkpoints[0], touched, run.checkpoints[2]))
 
-    with pytest.raises(StoreError, match="holds the analysis of other checkpoints"):
+    with pytest.raises(StoreError, match="holds the analysis of these checkpoints as they were"):
         aw.analyze(changed, out)
 
 

@@ -21,6 +21,7 @@ from accweight_core.errors import (
 )
 from accweight_core.io.target import replaced_whole, target_at
 from accweight_core.schema import Role
+from accweight_core.text import meant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +55,9 @@ def export(
     """
     checked_choice(per, get_args(Per), "per")
     if not is_one_of(to, WRITERS):
-        raise UnknownNameError(f"no format is called {brief(to)}; formats are {', '.join(WRITERS)}")
+        raise UnknownNameError(
+            f"no format is called {brief(to)}; {meant(to, WRITERS)}formats are {', '.join(WRITERS)}"
+        )
     if not isinstance(analysis, Analysis):
         raise ArgumentTypeError(f"expected an analysis, got {type(analysis).__name__}")
     chosen = None if roles is None else checked_roles(roles)

@@ -18,6 +18,7 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.analysis.summary import Measured
 from accweight_core.arguments import brief
 from accweight_core.errors import AccweightError, UnknownNameError
+from accweight_core.text import meant
 
 Floats = npt.NDArray[np.float64]
 Results = Mapping[str, ProbeResult]
@@ -88,8 +89,9 @@ def probe_metric(results: Results, name: str, steps: npt.NDArray[np.int64]) -> P
                 f"{brief(name)} is a number of the whole network, not one per layer; of layers, "
                 f"probes have found {known}"
             )
+        close = meant(name, probe_metric_names(results))
         raise UnknownNameError(
-            f"no number of layers is called {brief(name)}; probes have found {known}"
+            f"no number of layers is called {brief(name)}; {close}probes have found {known}"
         )
     values = _along(result, array, steps)
     by_layer = {layer: values[:, at] for at, layer in enumerate(result.layers_of_run)}

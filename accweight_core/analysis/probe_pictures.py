@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from accweight_core.analysis.probe_kinds import PIXELS
 from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.colours.themes import LIGHT
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -58,6 +59,15 @@ def are_strips(result: ProbeResult, name: str, pictures: Pixels) -> bool:
     return result.fields[name].axes[1] == "picture" and width >= STRIP * height
 
 
+def token_rows(result: ProbeResult, name: str, pictures: Pixels) -> list[list[str]]:
+    """Return the tokens of every sample, one for each pixel of its row; nothing if not known."""
+    tokens = result.attributes.get("tokens") or []
+    count, height, width = pictures.shape[:3]
+    is_row = are_strips(result, name, pictures) or height == 1
+    fits = len(tokens) == count and all(width <= len(one) <= height * width for one in tokens)
+    return [list(map(str, one)) for one in tokens] if is_row and fits else []
+
+
 def as_seen(result: ProbeResult, name: str, pictures: Pixels) -> Pixels:
     """Return (units, height, width, 3), or 4 where some of a picture has no value: transparent.
 
@@ -71,6 +81,12 @@ def as_seen(result: ProbeResult, name: str, pictures: Pixels) -> Pixels:
         return rgb
     there = (rgb > 0).any(axis=-1, keepdims=True)
     return rgb if there.all() else np.concatenate([rgb, 255 * there.astype(np.uint8)], axis=-1)
+
+
+def class_key(result: ProbeResult) -> list[tuple[str, str]]:
+    """Return the classes that pictures have in colours, with their colours; none of others."""
+    names = [str(one) for one in result.attributes.get("key") or []]
+    return [(name, LIGHT.classes[at % len(LIGHT.classes)]) for at, name in enumerate(names)]
 
 
 def scale_text(result: ProbeResult, name: str) -> str:

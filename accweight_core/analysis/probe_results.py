@@ -13,6 +13,7 @@ import numpy.typing as npt
 from accweight_core.arguments import brief, checked_text
 from accweight_core.errors import UnknownNameError
 from accweight_core.store.probe_store import STEP, FieldDocument, ProbeStore, probes_in
+from accweight_core.text import meant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,7 +135,10 @@ class ProbeResult:
         checked_text(name, "an array of a probe")
         if name not in self.arrays:
             listed = ", ".join(self.arrays)
-            raise UnknownNameError(f"probe {self.name} has no array {brief(name)}; it has {listed}")
+            raise UnknownNameError(
+                f"probe {self.name} has no array {brief(name)}; {meant(name, self.arrays)}it has "
+                f"{listed}"
+            )
         stored, field = self._store.array(name), self._fields[name]
         if step is not None and field.axes[0] == STEP:
             return np.asarray(stored[self._place(step)])
@@ -175,7 +179,8 @@ class ProbeResult:
         if chosen not in axes and per is not None:
             known = ", ".join(axes) or "none"
             raise UnknownNameError(
-                f"probe {self.name} has no numbers per {brief(per)}; it has some per {known}"
+                f"probe {self.name} has no numbers per {brief(per)}; {meant(per, axes)}it has "
+                f"some per {known}"
             )
         wanted = (STEP,) if chosen == STEP else (STEP, chosen)
         names = [n for n in self.arrays if self._fields[n].axes == wanted]
@@ -249,7 +254,7 @@ class Probes(Mapping[str, ProbeResult]):
             known = ", ".join(self) or "none"
             raise UnknownNameError(
                 f"{self._analysis or 'an analysis in memory'}: has no results of probe "
-                f"{brief(name)}; it has {known}; accweight probe computes them"
+                f"{brief(name)}; {meant(name, self)}it has {known}; accweight probe computes them"
             )
         stores = [ProbeStore.open(self._analysis, folder) for folder in found]
         return ProbeResult(max(stores, key=lambda store: store.document.number))

@@ -71,6 +71,12 @@ def matrix_scale(result: ProbeResult, name: str) -> tuple[float, float]:
     return low, high if high > low else low + 1.0
 
 
+def are_of_classes(result: ProbeResult, axis: str) -> bool:
+    """Tell whether curves along an axis are of what points are coloured by: they share colours."""
+    names = tuple(str(one) for one in result.attributes.get("classes") or ())
+    return axis == "class" or (bool(names) and result.labels(axis) == names)
+
+
 def told_and_empty(result: ProbeResult, names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the arrays that are drawn as curves, and those that have no number at any step.
 

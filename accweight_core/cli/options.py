@@ -171,6 +171,7 @@ def parsed_size(text: str) -> int:
 def parsed_roles(text: str) -> tuple[Role, ...]:
     """Return the roles in a comma-separated list."""
     from accweight_core.schema import Role
+    from accweight_core.text import meant
 
     names = [name.strip() for name in text.split(",") if name.strip()]
     known = {role.value for role in Role if role is not Role.OPTIMIZER}
@@ -180,5 +181,6 @@ def parsed_roles(text: str) -> tuple[Role, ...]:
         raise click.BadParameter(f"no role given; roles are {listed}")
     if unknown:
         verb = "is not a role" if len(unknown) == 1 else "are not roles"
-        raise click.BadParameter(f"{', '.join(unknown)} {verb}; roles are {listed}")
+        close = meant(unknown[0], sorted(known)) if len(unknown) == 1 else ""
+        raise click.BadParameter(f"{', '.join(unknown)} {verb}; {close}roles are {listed}")
     return tuple(Role(name) for name in names)

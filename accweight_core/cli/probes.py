@@ -109,13 +109,28 @@ def write_figures(results: Mapping[str, ProbeResult], folder: str) -> list[Path]
     ]
 
 
+def check_is_folder(name: str) -> Path:
+    """Return the path of a folder for figures, checked before any work is done.
+
+    Raises:
+        StoreError: If there is a file, or it cannot be there.
+    """
+    home = target_at(name, "a folder of figures")
+    if home.exists() and not home.is_dir():
+        raise StoreError(
+            f"{home}: is a file; expected a folder, as several figures are written into it. Name a "
+            "folder, such as figures; it is made if there is none"
+        )
+    return home
+
+
 def folder_of_figures(name: str) -> Path:
     """Return a folder for figures, which is made.
 
     Raises:
         StoreError: If it cannot be made.
     """
-    home = target_at(name, "a folder of figures")
+    home = check_is_folder(name)
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -159,6 +159,8 @@ def probe(
         raise click.UsageError("give SOURCE and --probe NAME; --list shows the probes there are")
     wanted = as_probes(list(probes))
     film = None if movie is None else shown.film_at(movie)
+    if png is not None:
+        shown.check_is_folder(png)
     network = None if model is None else network_at(model, engine, device)
     given = run_of(source, selection)
     with output.progress("probe", "batches") as advance:

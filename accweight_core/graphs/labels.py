@@ -37,8 +37,12 @@ def _part_alike(siblings: Sequence[Labelled]) -> None:
     """Give labels that several have to one at most.
 
     A module may be called as a layer beside it, whose parameters are its own; a/b and a.b are
-    called alike, and so may inputs be.
+    called alike. Exporters call outputs as the layers that they come from: these say what they are.
     """
+    often = Counter(item.label for item in siblings)
+    for item in siblings:
+        if often[item.label] > 1 and item.kind in ("input", "output"):
+            item.label = f"{item.kind} {item.label}"
     for only in ({"module"}, {"layer", "module", "input", "output"}):
         often = Counter(item.label for item in siblings)
         for item in siblings:

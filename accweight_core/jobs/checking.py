@@ -33,12 +33,10 @@ from accweight_core.jobs.pipeline import analyze
 from accweight_core.metrics.totals import metrics_of
 from accweight_core.runs.opening import Source, WeightsByStep
 from accweight_core.schema import Parameter, Role, Run, TypeChange, in_short
+from accweight_core.text import MOST_COMPARED, near
 
 MOST_MODULES = 64
 """Modules around a parameter that patterns match; those of real networks are ten deep."""
-
-MOST_NEAR, MOST_COMPARED = 3, 5000
-"""Names proposed for a pattern that matches nothing, and names that are compared to it."""
 
 
 @dataclass(frozen=True)
@@ -218,22 +216,14 @@ def _names_of(parameter: Parameter) -> list[str]:
 
 
 def near_names(pattern: str, among: Sequence[Parameter]) -> list[str]:
-    """Return up to `MOST_NEAR` names of modules and parameters that a pattern may have meant.
+    """Return some names of modules and parameters that a pattern may have meant.
 
     They contain what it says, or are spelt nearly so.
     """
-    from difflib import get_close_matches  # needed for a mistake alone
-
-    said = re.sub(r"[*?\[\]]+", "", pattern).strip(".").lower()
-    names = dict.fromkeys(name for parameter in among for name in _names_of(parameter))
-    if not said:
-        return []
-    holding = [name for name in names if said in name.lower()]
-    known = {name.lower(): name for name in list(names)[:MOST_COMPARED]}
-    for name in list(known.values()):
-        known.setdefault(name.lower().rpartition(".")[2], name)
-    close = [known[name] for name in get_close_matches(said, known, MOST_NEAR)]
-    return list(dict.fromkeys(holding or close))[:MOST_NEAR]
+    said = re.sub(r"[*?\[\]]+", "", pattern).strip(".")
+    names = list(dict.fromkeys(name for parameter in among for name in _names_of(parameter)))
+    ends = {name.lower().rpartition(".")[2]: name for name in reversed(names[:MOST_COMPARED])}
+    return near(said, names, ends)
 
 
 class _Expected:
@@ -260,10 +250,10 @@ class _Expected:
         found = [parameter for parameter in among if matches(parameter, pattern)]
         if not found:
             names = [parameter.name for parameter in among]
-            near = near_names(pattern, among)
-            meant = f"did you mean {' or '.join(near)}? " if near else ""
+            close = near_names(pattern, among)
+            suggested = f"did you mean {' or '.join(close)}? " if close else ""
             raise UnknownNameError(
-                f"the pattern {pattern!r} matches no parameter; {meant}parameters are "
+                f"the pattern {pattern!r} matches no parameter; {suggested}parameters are "
                 f"{listed(names)}"
             )
         return found

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from accweight_core.arguments import brief, is_one_of
 from accweight_core.errors import UnknownNameError
 from accweight_core.metrics.sums import SUMS
+from accweight_core.text import meant
 
 Floats = npt.NDArray[np.float64]
 
@@ -299,7 +300,9 @@ def checked_metric(by: str, offered: Sequence[str] = METRICS) -> str:
         UnknownNameError: If it is not; the message lists the metrics.
     """
     if not is_one_of(by, TABLE):
-        raise UnknownNameError(f"no metric is called {brief(by)}; metrics are {', '.join(METRICS)}")
+        raise UnknownNameError(
+            f"no metric is called {brief(by)}; {meant(by, METRICS)}metrics are {', '.join(METRICS)}"
+        )
     if by not in offered:
         raise UnknownNameError(
             f"metric {by!r} needs the sums {', '.join(TABLE[by].sums)}, and this analysis lacks "

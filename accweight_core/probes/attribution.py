@@ -47,7 +47,7 @@ from accweight_core.probes.probe import (
     option,
     stacked,
 )
-from accweight_core.probes.varied import Explained, Varied, by_unit
+from accweight_core.probes.varied import Explained, Varied, by_unit, token_names
 from accweight_core.samples.pictures import fills_square
 
 Gradient = Callable[[Array], Array]
@@ -63,10 +63,11 @@ MUCH_APART = 0.1
 class Attribution(Probe):
     """Which parts of an input an output depends on, by gradients."""
 
-    name, version, needs = "attribution", 3, Needs.FORWARD | Needs.INPUT_GRADIENT
+    name, version, needs = "attribution", 4, Needs.FORWARD | Needs.INPUT_GRADIENT
     reading = (
-        "Parts above 0 speak for the output, parts below 0 against it, as far as a gradient "
-        "tells: for small changes of the input."
+        "Parts above 0 speak for the output, parts below 0 against it. gradient and smoothgrad say "
+        "what small changes of the input would do; gradient_x_input and integrated share the "
+        "output out among its parts, integrated its change from the baseline."
     )
 
     method: Literal["gradient", "gradient_x_input", "smoothgrad", "integrated"] = option(
@@ -103,6 +104,7 @@ class Attribution(Probe):
                 "counted from 0"
             )
         self._labels = self._explained.classes(context.data.targets[self._rows])
+        self._tokens = token_names(context, self._rows)
         return self._schema(self._varied.shape)
 
     def _schema(self, shape: tuple[int, ...]) -> Schema:
@@ -118,6 +120,7 @@ class Attribution(Probe):
             "method": self.method,
             "node": self._varied.node,
             "at": self._explained.at,
+            "tokens": self._tokens,
         }
         return Schema.of(
             {"picture": list(map(str, rows)), **parts, **picture_lengths(picture.shape)},
@@ -227,7 +230,7 @@ class Attribution(Probe):
         where = f" at {node}" if node else ""
         of = f", of position {at}" if at is not None else ""
         lines = [
-            f"{method} of {count} samples{where}{of}; black to white is -{scale:.3g} to {scale:.3g}"
+            f"{method} of {count} samples{where}{of}; the scale is -{scale:.3g} to {scale:.3g}"
         ]
         if method == WITH_BASELINE:
             apart = result.array("incomplete")

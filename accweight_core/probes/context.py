@@ -22,7 +22,7 @@ from accweight_core.probes.units import Placed, UnitAxes, unit_axes
 from accweight_core.samples.samples import Data
 from accweight_core.schema import Checkpoint, Run
 from accweight_core.store.probe_pieces import ProbePieces
-from accweight_core.text import some
+from accweight_core.text import meant, some
 
 TRIED_SAMPLES = 32
 """Samples that are run to learn the shapes of nodes."""
@@ -144,8 +144,8 @@ class Context:
         for node in nodes:
             if node not in known and node not in self.first_network.nodes:
                 raise UnknownNameError(
-                    f"probe {self.probe!r}: the network has no node {brief(node)}; it has "
-                    f"{some(known, 12)}, and all values in the graph"
+                    f"probe {self.probe!r}: the network has no node {brief(node)}; "
+                    f"{meant(node, known)}it has {some(known, 12)}, and all values in the graph"
                 )
             if node not in self.kept and node != OUTPUT:  # which is there anyway
                 self.kept.append(node)

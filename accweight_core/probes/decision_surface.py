@@ -44,7 +44,7 @@ MOST_SAMPLES = 1000
 class DecisionSurface(Probe):
     """The plane as each unit of a network of two inputs sees it, and the decision boundary."""
 
-    name, version, needs = "decision_surface", 2, Needs.FORWARD
+    name, version, needs = "decision_surface", 3, Needs.FORWARD
     reading = (
         "A unit is above 0 where it is orange, below where blue, each by its own largest value. "
         "The last picture is the class predicted, bright where the network is sure. A link is a "
@@ -73,7 +73,12 @@ class DecisionSurface(Probe):
         self._links = Links.of(context.network, 2, self._axes, self.units)
         scores, self._context = context.tried()[OUTPUT], context
         self._classes = max(scores.shape[1] if scores.ndim == 2 else 1, 2)
-        said = {"low": low.tolist(), "high": high.tolist(), "classes": list(context.data.classes)}
+        shown = unit_counts(self._axes, self.units)
+        counts = [[name, shown[name], axes.count] for name, axes in self._axes.items()]
+        names = context.data.classes
+        known = names if len(names) == self._classes else tuple(map(str, range(self._classes)))
+        said = {"low": low.tolist(), "high": high.tolist(), "classes": list(names),
+                "key": list(known), "counts": counts}  # fmt: skip
         return self._schema({**said, **self._links.attributes}, rows[:1])
 
     def _cover(self, points: Array) -> tuple[Array, Array]:
@@ -91,7 +96,7 @@ class DecisionSurface(Probe):
         drawn = (*_INPUTS, *names, "predicted")
         lengths = {
             "unit": drawn[2:], "input": _INPUTS, "link": self._links.names(drawn),
-            "class": self._classes, "point": len(names), "row": side, "rank": side,
+            "class": attributes["key"], "point": len(names), "row": side, "rank": side,
             **picture_lengths((side, side, 3)),
         }  # fmt: skip
         return Schema.of(
@@ -137,10 +142,16 @@ class DecisionSurface(Probe):
 
     @classmethod
     def summary(cls, result: ProbeResult) -> Sequence[str]:
-        """Return which part of the plane is shown."""
+        """Return which part of the plane and which units are shown."""
         low, high = result.attributes["low"], result.attributes["high"]
         across, up = (f"{a:.3g} to {b:.3g}" for a, b in zip(low, high, strict=True))
-        return [f"first input {across} across, second {up} upwards"]
+        cut = [
+            f"{shown} of {count} units of {name}"
+            for name, shown, count in result.attributes.get("counts") or []
+            if shown < count
+        ]
+        line = f"first input {across} across, second {up} upwards"
+        return [line, f"drawn are the first {', '.join(cut)}; units=N for more"] if cut else [line]
 
 
 def decided(scores: Array) -> tuple[Array, Array]:

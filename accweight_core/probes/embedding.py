@@ -52,7 +52,7 @@ UMAP_NEXT_ROUNDS, UMAP_NEXT_RATE = 100, 0.05
 class Embedding(Probe):
     """Samples as points in the plane by the values of a layer, comparable between steps."""
 
-    name, version, needs = "embedding", 2, Needs.FORWARD
+    name, version, needs = "embedding", 3, Needs.FORWARD
 
     layer: str = option("", "layer or node; by default the last layer before the output")
     method: Literal["pca", "tsne", "umap"] = option(
@@ -222,12 +222,12 @@ def trust_in(features: Array, places: Array) -> float:
 
 
 def jumps(places: Array) -> Array:
-    """Return how far points move from the step before, in root mean square radii; 0 at the first.
+    """Return how far points move from the step before, in root mean square radii; NaN at the first.
 
     Args:
         places: (steps, points, 2).
     """
-    found = [0.0]
+    found = [float("nan")]  # a 0 would be a move, and no logarithmic scale has it
     for before, after in pairwise(places):
         radius = np.sqrt(((before - before.mean(axis=0)) ** 2).sum(axis=1).mean())
         moved = np.linalg.norm(after - before, axis=1).mean()

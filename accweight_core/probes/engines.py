@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from accweight_core.errors import MissingLibraryError, SourceError, UnsupportedOperatorError
+from accweight_core.text import meant
 
 GROUP = "accweight.networks"
 OF_ONNX = ("onnx", "ort")
@@ -28,7 +29,9 @@ def engine_named(name: str) -> Callable[..., Any]:
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
         known = ", ".join(sorted(points)) or "none"
-        raise SourceError(f"no engine is called {name!r}; installed engines: {known}")
+        raise SourceError(
+            f"no engine is called {name!r}; {meant(name, points)}installed engines: {known}"
+        )
     try:
         opened: Callable[..., Any] = points[name].load().opened
     except ImportError as error:

@@ -44,10 +44,12 @@ BLANK = 255
 class FewShot(Probe):
     """Classes of a few pictures by their nearest neighbours at every layer, and those confused."""
 
-    name, version, needs = "few_shot", 1, Needs.FORWARD
+    name, version, needs = "few_shot", 2, Needs.FORWARD
     reading = (
         "Accuracy of the nearest neighbours among so few samples is coarse: one sample more "
-        "or less is a step. Pairs: left what was shown, right the nearest one, of another class."
+        "or less is a step. Pairs: left what was shown, right the nearest one, of another class; "
+        "a pair is of the same sample at all steps, and missing where it was told right. In the "
+        "matrix a column is the class of the nearest samples, not an answer of the network."
     )
 
     layers: tuple[str, ...] = option((), "layers or nodes; by default all layers")
@@ -67,8 +69,17 @@ class FewShot(Probe):
                 f"others; it needs two of each class at least, and the smallest class has {least}"
             )
         self._pictures = sample_pictures(context.data, rows)
+        self._names = self._named(context, rows)
         self._chosen = min(self.pairs, len(rows))
         return self._schema(context, rows)
+
+    def _named(self, context: Context, rows: Array) -> list[str]:
+        """Return the file of every sample, or its number and class."""
+        if context.data.names:
+            return [context.data.names[row] for row in rows]
+        classes = class_names(context, self._labels)
+        labels = zip(rows.tolist(), self._labels, strict=True)
+        return [f"{row} ({classes[label]})" for row, label in labels]
 
     def _schema(self, context: Context, rows: Array) -> Schema:
         classes = class_names(context, self._labels)
@@ -76,6 +87,7 @@ class FewShot(Probe):
         attributes = {
             "rows": rows.tolist(), "targets": self._labels.tolist(), "classes": list(classes),
             "pixels": float((nearest == self._labels).mean()), "blank": BLANK,
+            "names": [context.data.names[row] for row in rows] if context.data.names else [],
         }  # fmt: skip
         lengths: Lengths = {
             "layer": [layer.node for layer in self._layers], "row": len(rows), "class": classes,
@@ -122,20 +134,29 @@ class FewShot(Probe):
         counts = [confusion(self._labels, own, self._classes) for own in voted]
         found = {"confusion": np.stack(counts)}
         if self._pictures is not None:
-            pairs = [self._pairs(*own) for own in zip(voted, near, strict=True)]
+            wrong = voted != self._labels
+            # those of the last step first, then those that were confused at most steps
+            self._shown = np.lexsort((-wrong.sum(axis=0), ~wrong[-1]))[: self._chosen]
+            pairs = [self._pairs(*own) for own in zip(wrong, near, strict=True)]
             found["images"] = np.stack(pairs)
         return found
 
-    def _pairs(self, voted: Array, nearest: Array) -> Array:
+    def _pairs(self, wrong: Array, nearest: Array) -> Array:
         """Return the pictures that are confused, each beside the one that it is nearest to."""
         assert self._pictures is not None
-        wrong = np.flatnonzero(voted != self._labels)[: self._chosen]
         height, width, channels = self._pictures.shape[1:]
         found = np.full((self._chosen, height, 2 * width + 1, channels), BLANK, np.uint8)
-        for place, row in enumerate(wrong):
-            found[place, :, :width] = self._pictures[row]
-            found[place, :, width + 1 :] = self._pictures[nearest[row]]
+        for place, row in enumerate(self._shown):
+            if wrong[row]:
+                found[place, :, :width] = self._pictures[row]
+                found[place, :, width + 1 :] = self._pictures[nearest[row]]
         return found
+
+    def labels(self, values: Mapping[str, Array]) -> Mapping[str, tuple[str, ...]]:
+        """Return the names of the samples whose pairs are shown."""
+        if "images" not in values:
+            return {}
+        return {"unit": tuple(self._names[row] for row in self._shown)}
 
     @classmethod
     def summary(cls, result: ProbeResult) -> Sequence[str]:
@@ -144,9 +165,10 @@ class FewShot(Probe):
         best = int(accuracy.argmax())
         voted = result.array("voted")[-1, best].astype(int)
         names, labels = said["classes"], said["targets"]
+        samples = said.get("names") or said["rows"]
         wrong = [
-            f"{row} ({names[label]} as {names[one]})"
-            for row, label, one in zip(said["rows"], labels, voted.tolist(), strict=True)
+            f"{sample} ({names[label]} as {names[one]})"
+            for sample, label, one in zip(samples, labels, voted.tolist(), strict=True)
             if label != one
         ]
         layer, told = result.labels("layer")[best], f"by the input {said['pixels']:.0%}"

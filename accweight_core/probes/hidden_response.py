@@ -65,6 +65,7 @@ class HiddenResponse(Probe):
                 f"probe {self.name!r}: {node} has {times} times, and a sample has shape "
                 f"{samples.shape[1:]}; expected times of whole numbers, or (times, features)"
             )
+        self._names = context.data.vocabulary if self._are_tokens else ()
         self._chosen = np.arange(samples.shape[-1])[: self.inputs]
         if self._are_tokens:
             found, counts = np.unique(samples[rows], return_counts=True)
@@ -124,7 +125,10 @@ class HiddenResponse(Probe):
         units, inputs = self._order
         return {
             "unit": tuple(map(str, units.tolist())),
-            "input": tuple(str(self._chosen[at]) for at in inputs.tolist()),
+            "input": tuple(
+                self._names[one] if 0 <= one < len(self._names) else str(one)
+                for one in self._chosen[inputs].tolist()
+            ),
         }
 
     @classmethod

@@ -12,6 +12,7 @@ from accweight_core.arguments import brief
 from accweight_core.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
 from accweight_core.probes.probe import Limits, Probe
 from accweight_core.probes.registry import probe_named, probes
+from accweight_core.text import meant
 
 SEVERAL = "+"
 """What separates the values of an option that takes several."""
@@ -131,7 +132,9 @@ def probe_with(name: str, given: Mapping[str, Any]) -> Probe:
     for option in given:
         if option not in known:
             listed = f"its options are {', '.join(known)}" if known else "it has no options"
-            raise UnknownNameError(f"probe {name!r} has no option {brief(option)}; {listed}")
+            raise UnknownNameError(
+                f"probe {name!r} has no option {brief(option)}; {meant(option, known)}{listed}"
+            )
     return kind(**{o: _converted(name, known[o], value) for o, value in given.items()})
 
 
@@ -148,8 +151,10 @@ def _converted(probe: str, option: Option, value: Any) -> Any:
             return {str(choice): choice for choice in get_args(kind)}[value]
         return kind(value)
     except (KeyError, ValueError):
+        choices = map(str, get_args(kind)) if get_origin(kind) is Literal else ()
         raise ArgumentValueError(
-            f"probe {probe!r}: {option.name} is {brief(value)}; expected {option.takes}"
+            f"probe {probe!r}: {option.name} is {brief(value)}; {meant(value, choices)}expected "
+            f"{option.takes}"
         ) from None
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from accweight_core.arguments import brief
 from accweight_core.errors import UnknownNameError
 from accweight_core.probes.probe import Needs, Probe
+from accweight_core.text import meant
 
 GROUP = "accweight.probes"
 
@@ -57,5 +58,5 @@ def probe_named(name: str) -> type[Probe]:
     except KeyError:
         known = ", ".join(probes()) or "none"
         raise UnknownNameError(
-            f"no probe is called {brief(name)}; installed probes: {known}"
+            f"no probe is called {brief(name)}; {meant(name, probes())}installed probes: {known}"
         ) from None

@@ -79,6 +79,9 @@ def scoring_of(loss: Loss, form: Form, data: Data, scores: Array) -> Scoring:
         form: What the outputs are, or "auto".
         data: Samples with targets.
         scores: The output for some samples.
+
+    Raises:
+        ArgumentValueError: If a loss of values is to hold class numbers against several outputs.
     """
     is_class = data.targets.dtype.kind in "biu"
     if loss == "auto":
@@ -91,6 +94,13 @@ def scoring_of(loss: Loss, form: Form, data: Data, scores: Array) -> Scoring:
         of = form == "probabilities" or (form == "auto" and are_probabilities(last))
         labels = with_labels(data, scores.shape[axis], others).targets
         return _Classes(labels, scores.shape[axis], axis, are_probabilities=of)
+    if is_class and data.targets.size == len(data.targets) and scores.size > len(scores):
+        shape = ", ".join(map(str, scores.shape[1:]))
+        raise ArgumentValueError(
+            f"{data.path}: targets are class numbers, one per sample; {loss} compares values with "
+            f"each of the {shape} outputs. Leave out {loss}: classes are held against the output "
+            "by cross entropy; or save targets with a column per class, 0 or 1"
+        )
     fitted = with_values(data, scores.shape[1:], between_0_and_1=loss == "bce")
     if loss == "mse":
         return _Squares(fitted.targets)

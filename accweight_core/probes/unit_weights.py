@@ -18,7 +18,7 @@ from accweight_core.probes.binding.recurrent import Stack, stacks_of
 from accweight_core.probes.context import Context
 from accweight_core.probes.probe import Array
 from accweight_core.schema import MEASURED_ROLES, Axis, Layer, Parameter, Role
-from accweight_core.text import some
+from accweight_core.text import meant, some
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,8 @@ def layers_with_filters(context: Context, names: Sequence[str] = ()) -> dict[str
     for name in names:
         if name not in layers:
             raise UnknownNameError(
-                f"probe {context.probe!r}: no layer {brief(name)} has filters; layers that do: "
-                f"{some(list(layers), 12)}"
+                f"probe {context.probe!r}: no layer {brief(name)} has filters; "
+                f"{meant(name, layers)}layers that do: {some(list(layers), 12)}"
             )
     return {name: layers[name] for name in names or layers}
 

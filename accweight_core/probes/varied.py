@@ -143,6 +143,17 @@ def is_whole(context: Context) -> bool:
     return kind in "iub" and (not dtype or not dtype.startswith(("float", "bfloat", "double")))
 
 
+def token_names(context: Context, rows: Array) -> list[list[str]]:
+    """Return the tokens of samples by name, by number without names; nothing of other inputs."""
+    values, names = context.data.inputs[0], context.data.vocabulary
+    if len(context.data.inputs) != 1 or values.ndim != 2 or not is_whole(context):
+        return []
+    return [
+        [names[token] if 0 <= token < len(names) else str(token) for token in sample]
+        for sample in values[rows].astype(int).tolist()
+    ]
+
+
 def _embedding(context: Context, shape: tuple[int, ...]) -> str:
     """Return the first layer that has a vector for each number of a sample."""
     for layer in context.layers_of_samples:
@@ -182,6 +193,12 @@ class Explained:
             ArgumentValueError: If the output has another form, or no such position.
         """
         if output.ndim == 2:
+            if at not in (-1, 0):
+                raise ArgumentValueError(
+                    f"probe {context.probe!r}: at={at} names a position of outputs per token; "
+                    f"this network has one output of {output.shape[1]} numbers per sample: leave "
+                    "out at="
+                )
             return cls(output.shape[1])
         if output.ndim != 3:
             raise ArgumentValueError(

@@ -58,10 +58,12 @@ def content_of(analyses: Sequence[Analysis], by: str | None, command: str) -> Co
 
 
 def _names(analyses: Sequence[Analysis]) -> list[str]:
-    """Return a different name for every run."""
+    """Return a different name for every run, with its folder where several are called alike."""
     found: list[str] = []
-    for analysis in analyses:
-        own = name = analysis.shown.run
+    plain = [analysis.shown.run for analysis in analyses]
+    for analysis, run in zip(analyses, plain, strict=True):
+        folder = analysis.path.absolute().parent.name if analysis.path else ""
+        own = name = f"{folder}/{run}" if plain.count(run) > 1 and folder else run
         number = 2
         while name in found:
             name, number = f"{own} ({number})", number + 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
 def number_text(value: float | None) -> str:
@@ -11,10 +11,16 @@ def number_text(value: float | None) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value:.4g}"
 
 
-def sentence(text: str) -> str:
-    """Return text that begins with a capital letter, unless it is a name, and ends with a stop."""
+def sentence(text: str, names: Collection[str] = ()) -> str:
+    """Return text that begins with a capital letter, unless it is a name, and ends with a stop.
+
+    Args:
+        text: What is said.
+        names: Names, such as those of layers, that look like words and stay as they are.
+    """
     first = text.split(" ", 1)[0]
-    begun = text[:1].upper() + text[1:] if first.isalpha() and first.islower() else text
+    is_word = first.isalpha() and first.islower() and first not in names
+    begun = text[:1].upper() + text[1:] if is_word else text
     return begun if begun.endswith((".", "!", "?", ":")) else f"{begun}."
 
 

@@ -74,6 +74,7 @@ def _shown(run: Content, words: Mapping[str, Content]) -> Content:
         "ranking": rows,
         "beside": beside(run),
         "words": words,
+        "layers": [row["layer"] for row in run["ranking"]],
         "other_warnings": [one for one in run["warnings"] if one not in told],
         "scatter": _scatter(run["criticality"]),
         "thumbs": {one["layer"]: one["images"][-1]["png"] for one in run["pictures"]},

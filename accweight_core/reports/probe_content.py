@@ -38,7 +38,7 @@ READING: Mapping[ResultKind, str] = {
         "curve here, too: only shares of variance above its own are structure."
     ),
     ResultKind.STEPS: "How alike two steps are: bright is alike; a bright block is a time of rest.",
-    ResultKind.CELLS: "A row is what samples are, a column what the network says they are.",
+    ResultKind.CELLS: "A row is the class of samples, a column the class they are taken for.",
     ResultKind.UNITS: "A row is a layer, a cell one of its units; grey where there is no number.",
     ResultKind.MATRIX: "One scale for all rows and steps, dark to bright; grey without a number.",
 }
@@ -73,7 +73,8 @@ def probes_content(analysis: Analysis, room: Room, but: Iterable[str] = ()) -> l
 def _broken(name: str, reason: str) -> Content:
     empty: Content = {"options": "", "spec": "", "command": "", "proof": "", "engine": ""}
     said = {"what": "", "said": [f"cannot be read: {reason}"], "reading": []}
-    return {"name": name, "of": "", **empty, **said, "steps": [], "views": [], "table": None}
+    rest: Content = {"names": [], "steps": [], "views": [], "table": None}
+    return {"name": name, "of": "", **empty, **said, **rest}
 
 
 def probe_content(result: ProbeResult, room: Room, command: str = "") -> Content:
@@ -92,6 +93,7 @@ def probe_content(result: ProbeResult, room: Room, command: str = "") -> Content
     if any(view["kind"] == ResultKind.LINKS for view in views):  # which shows the same pictures
         views = [view for view in views if view["name"] != "images"]
     kinds = dict.fromkeys(ResultKind(view["kind"]) for view in views)
+    said = list(kind.summary(result)) if kind is not None else []
     reading = [getattr(kind, "reading", ""), *(READING.get(one, "") for one in kinds)]
     return {
         "name": result.name,
@@ -102,12 +104,24 @@ def probe_content(result: ProbeResult, room: Room, command: str = "") -> Content
         "proof": result.proof,
         "engine": result.engine,
         "what": _what(kind),
-        "said": list(kind.summary(result)) if kind is not None else [],
+        "said": said,
+        "names": names_at_front(result, said),
         "reading": [line for line in reading if line],
         "steps": result.steps.tolist(),
         "views": views,
         "table": _table(result),
     }
+
+
+def names_at_front(result: ProbeResult, lines: Iterable[str]) -> list[str]:
+    """Return the names of layers, options and the like with which lines begin: no capitals."""
+    axes = {axis for field in result.fields.values() for axis in field.axes}
+    known = {name for axis in axes for name in result.labels(axis)} | set(result.layers_of_run)
+    known |= {name.split(" ", 1)[0] for name in known}
+    known |= {word for word in (*result.options.values(), *result.attributes.values())
+              if isinstance(word, str)}  # fmt: skip
+    firsts = dict.fromkeys(line.split(" ", 1)[0].rstrip(",:;") for line in lines)
+    return [first for first in firsts if first in known]
 
 
 def _what(kind: type[Probe] | None) -> str:

@@ -18,13 +18,16 @@ import numpy.typing as npt
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
 from accweight_core.analysis.probe_pictures import (
     are_strips,
+    class_key,
     is_signed,
     pictures_at,
     scale_text,
+    token_rows,
     unit_names,
 )
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.analysis.probe_scales import (
+    are_of_classes,
     curve_scale,
     matrix_scale,
     told_and_empty,
@@ -60,6 +63,9 @@ REPORT = Room(1_000_000, 100_000, 32, 40)
 
 FEWEST_STEPS = 8
 """Steps that are kept however much a step takes."""
+
+MOST_KEYS = 20
+"""Classes whose colours are named below pictures."""
 
 MOST_CLASSES = 40
 """Classes whose confusion is shown."""
@@ -123,6 +129,7 @@ def _curves(result: ProbeResult, name: str, room: Room) -> Content:
     return {
         "words": "",
         "axis": axis,
+        "of_classes": bool(axis) and are_of_classes(result, axis),
         "labels": labels[:shown],
         "places": places.tolist(),
         "charts": charts,
@@ -143,12 +150,14 @@ def _pictures(result: ProbeResult, name: str, room: Room) -> Content:
         "places": places.tolist(),
         "signed": is_signed(result),
         "strips": are_strips(result, name, first),
+        "tokens": token_rows(result, name, first)[:shown],
         "blank": result.attributes.get("blank"),
         "sheets": [
             _sheet(pictures_at(result, name, int(result.steps[place]))[:shown]) for place in places
         ],
         "under": _sheet(samples[:shown]) if over and samples is not None else None,
         "scale": scale_text(result, name),
+        "key": class_key(result)[:MOST_KEYS],
         "left_out": f"{len(first) - shown} more are not shown" if len(first) > shown else "",
     }
 
@@ -279,6 +288,7 @@ def _units(result: ProbeResult, name: str, room: Room) -> Content:
         "low": low,
         "high": high,
         "axis": columns,
+        "row_axis": rows,
         "columns": list(result.labels(columns))[:width],
         "left_out": f"{left_out} more rows are not shown" if left_out else "",
     }

@@ -7,6 +7,7 @@ Everything that comes from files is escaped: in the text by Jinja2, in the data 
 from __future__ import annotations
 
 import json
+from html import escape
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -45,6 +46,7 @@ def rendered(template: str, folder: Traversable | None = None, **values: Any) ->
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "command": _unbroken,
         "count": count,
         "ends": ends,
         "number": number_text,
@@ -62,6 +64,12 @@ def rendered(template: str, folder: Traversable | None = None, **values: Any) ->
         chart_script=asset("uPlot.iife.min.js"),
     )
     return text.lstrip()
+
+
+def _unbroken(command: str) -> str:
+    """Return a command as HTML whose words do not break at their hyphens, as in "--" and "html"."""
+    words = map(escape, command.split(" "))
+    return " ".join(f'<span class="word">{w}</span>' if "-" in w else w for w in words)
 
 
 def _template(name: str, folder: Traversable | None) -> str:

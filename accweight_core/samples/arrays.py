@@ -26,6 +26,9 @@ TARGET_NAMES: Final = ("y", "labels", "targets", "label", "target", "y_train")
 CLASS_NAMES: Final = "classes"
 """Name of an array of texts that says what the classes are called, if there is one."""
 
+VOCABULARY: Final = "vocabulary"
+"""Name of an array of texts that says what the numbers of tokens stand for, if there is one."""
+
 ADVICE: Final = "save it with numpy.savez(PATH, x=samples, y=targets)"
 LOOKED_AT: Final = 1 << 22
 """Elements checked for NaN at a time."""
@@ -84,9 +87,14 @@ def data_of(
         raise FormatError(path, f"samples and targets differ in number: {listed}, {name!r} {have}")
     if not len(targets):
         raise FormatError(path, "holds no samples: its arrays have length 0")
-    names = arrays.get(CLASS_NAMES, np.empty(0))
-    classes = tuple(names.tolist()) if names.ndim == 1 and names.dtype.kind == "U" else ()
-    return Data(tuple(taken), targets, path, tuple(notes), classes=classes)
+    classes, vocabulary = _texts(arrays, CLASS_NAMES), _texts(arrays, VOCABULARY)
+    return Data(tuple(taken), targets, path, tuple(notes), classes=classes, vocabulary=vocabulary)
+
+
+def _texts(arrays: Mapping[str, Array], name: str) -> tuple[str, ...]:
+    """Return the texts of an array; nothing if there is none, or it holds something else."""
+    found = arrays.get(name, np.empty(0))
+    return tuple(found.tolist()) if found.ndim == 1 and found.dtype.kind == "U" else ()
 
 
 def _arrays(path: Path) -> dict[str, Array]:

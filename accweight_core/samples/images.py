@@ -73,7 +73,8 @@ def load_images(
             "add --resize input"
         )  # fmt: skip
     targets = np.array([label for label, _ in files]) if classes else np.empty((len(files), 0))
-    return Data((pixels,), targets, folder, classes=tuple(classes))
+    names = tuple(path.relative_to(folder).as_posix() for _, path in files)
+    return Data((pixels,), targets, folder, classes=tuple(classes), names=names)
 
 
 def _frame(inputs: Sequence[Input]) -> tuple[int, tuple[int, int], bool]:

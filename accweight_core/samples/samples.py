@@ -82,6 +82,8 @@ class Data:
         notes: Conversions made, for the user.
         scaling: How pixels become inputs, batch by batch; None to leave them.
         classes: Names of the classes, if the file says them.
+        names: Names of the samples, if each has a file of its own.
+        vocabulary: Names of the whole numbers that samples consist of, if the file says them.
     """
 
     inputs: tuple[Array, ...]
@@ -90,6 +92,8 @@ class Data:
     notes: tuple[str, ...] = field(default=())
     scaling: Scaling | None = None
     classes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -112,7 +116,9 @@ class Data:
 
     def taken(self, rows: Any) -> Data:
         """Return some of the samples."""
-        return replace(self, inputs=tuple(a[rows] for a in self.inputs), targets=self.targets[rows])
+        names = tuple(np.array(self.names)[rows].tolist()) if self.names else ()
+        inputs = tuple(a[rows] for a in self.inputs)
+        return replace(self, inputs=inputs, targets=self.targets[rows], names=names)
 
 
 def batches(

@@ -11,12 +11,14 @@ from accweight_core.errors import StoreError, reason_of
 from accweight_core.store import begun
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.arrays import ATTRIBUTE
+from accweight_core.store.begun_differently import difference
 from accweight_core.store.beside import beside, real_place
 from accweight_core.store.files import PARTIAL, files_in
 from accweight_core.store.groups import create_group
 from accweight_core.store.header import Header
 from accweight_core.store.replacing import discard, is_folder
 from accweight_core.store.stored_pictures import PACKED, pack_name
+from accweight_core.text import some
 
 _NO_FILES: begun.Stamps = {}
 
@@ -84,14 +86,15 @@ def create_or_continue(
         if path.exists():
             path.rmdir()
         return create(path, header, files)
+    _check_is_not_foreign(path)
     store = Store.begun_at(path)
     if _is_rewritten(store, header, files, notice):
         discard(path, real_place(path))
         return create(path, header, files)
     if not store.header.same_work(header):
         raise StoreError(
-            f"{path}: holds the analysis of other checkpoints or with other options; "
-            "choose another output, or replace it with --overwrite"
+            f"{path}: holds the analysis {difference(store.header, header)}; "
+            "choose another output, or replace the analysis with --overwrite"
         )
     if not store.header.complete:
         store.check_can_go_on()
@@ -142,7 +145,21 @@ def check_replaceable(path: Path) -> None:
     """
     if path.is_symlink():
         raise StoreError(f"{path}: is a link; name the folder it leads to")
-    Store.check_is_analysis(path)
+    _check_is_not_foreign(path)
+
+
+def _check_is_not_foreign(path: Path) -> None:
+    """Raise a StoreError, which says where else to write, unless there is an analysis at `path`."""
+    try:
+        Store.check_is_analysis(path)
+    except StoreError:
+        what, where = "", "choose another output, such as NAME.accw"
+        if path.is_dir():
+            what = f" but a folder with other files ({some(sorted(os.listdir(path)), 2)}),"
+            where = f"choose another output, such as {path}/run.accw"
+        raise StoreError(
+            f"{path}: this is not an accweight analysis,{what} and is never overwritten; {where}"
+        ) from None
 
 
 def _is_rewritten(store: Store, header: Header, files: begun.Stamps, notice: Tell) -> bool:

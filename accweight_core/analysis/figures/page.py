@@ -111,6 +111,31 @@ def page(
     return figure, below
 
 
+def key_width(key: Sequence[tuple[str, Any]]) -> float:
+    """Return the inches that `write_key` takes for all names."""
+    return sum(text_width(name, SMALL, "bold") + 0.12 for name, _ in key)
+
+
+def write_key(
+    figure: Drawing, left: float, bottom: float, room: float, key: Sequence[tuple[str, Any]]
+) -> None:
+    """Write names, each in its colour, as far as there is room.
+
+    Args:
+        figure: The page.
+        left: Where the first one begins, in inches.
+        bottom: Where they stand.
+        room: Inches for all of them.
+        key: Names and colours.
+    """
+    edge = left + room
+    for name, colour in key:
+        if left + text_width(name, SMALL, "bold") > edge:
+            break
+        figure.write(left, bottom, name, SMALL, color=colour, weight="bold")
+        left += text_width(name, SMALL, "bold") + 0.12
+
+
 def _lines(note: str, room: float) -> list[str]:
     """Return a note as lines of at most so many inches: what is cut off may turn its meaning."""
     lines: list[str] = []

@@ -128,6 +128,7 @@
 
     function fit() {
       const svg = room.firstChild, wide = room.clientWidth, high = room.clientHeight;
+      if (!wide || !high) return; // not shown yet; the observer calls again
       const zoom = Math.min(wide / (layout.width + 2 * EDGE), high / (layout.height + 2 * EDGE), MOST);
       view = { x: layout.width / 2 - wide / zoom / 2, y: layout.height / 2 - high / zoom / 2, width: wide / zoom, height: high / zoom };
       look(svg);

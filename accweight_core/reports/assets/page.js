@@ -58,6 +58,17 @@
     const place = (one) => run.names.length - one;
     const faint = () => css("--faint") + (run.names.length > MANY ? "50" : "");
     const colour = (place) => (place < NAMED ? css(`--curve-${place}`) : faint());
+    const WHOLE = [1, 2, 5].flatMap((digit) => [...Array(15).keys()].map((zeros) => digit * 10 ** zeros)).sort((a, b) => a - b); // between ticks: there is no step 2.5
+
+    const key = element.querySelector(".key");
+    run.names.slice(0, NAMED).forEach((name, at) => {
+      const entry = document.createElement("span"), mark = document.createElement("i");
+      mark.style.color = `var(--curve-${at})`;
+      entry.append(mark, name);
+      entry.title = name;
+      key.append(entry);
+    });
+    if (run.names.length > NAMED) key.append(`and ${run.names.length - NAMED} more: point at a curve`);
 
     function pointed(self, where) {
       const { left, top, idx } = self.cursor;
@@ -99,7 +110,7 @@
       const options = {
         width: Math.max(chart.clientWidth, 260), height: HEIGHT,
         scales: { x: { time: false }, y: { distr: log.checked ? 3 : 1 } },
-        axes: [{ ...axis(), label: "step", labelFont: "12px system-ui, sans-serif", labelSize: 20 },
+        axes: [{ ...axis(), incrs: WHOLE, label: "step", labelFont: "12px system-ui, sans-serif", labelSize: 20 },
                { ...axis(), size: 64, values: (self, ticks) => ticks.map((tick) => (tick == null ? "" : read(tick))) }],
         series: [{}, ...rows.map((row, index) => ({
           label: run.names[place(index + 1)], stroke: colour(place(index + 1)), spanGaps: false,

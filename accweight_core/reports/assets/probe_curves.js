@@ -4,7 +4,7 @@ const powers = (self, ticks) => ticks.map((tick) => (Number.isInteger(Math.log10
 
 function curves(element, view, probe, time) {
   const steps = view.places.map((place) => probe.steps[place]);
-  const [kind, tones] = view.axis === "class" ? ["class", CLASSES] : ["curve", NAMED]; // as points of classes have them
+  const [kind, tones] = view.of_classes ? ["class", CLASSES] : ["curve", NAMED]; // as points of classes have them
   const rounds = view.labels.length <= 2 * tones ? 2 : 1, named = rounds * tones; // dashed the second time
   const tone = (line) => `--${kind}-${line % tones}`;
   const colour = (line) => css(line < named ? tone(line) : "--faint");

@@ -10,6 +10,8 @@ function cells(element, view, probe, time) {
   heading(element, view.words);
   const steps = view.places.map((place) => probe.steps[place]), size = view.rows.length;
   const room = make("div", "map scroll"), table = make("table"), head = make("tr");
+  const longest = Math.max(...view.columns.map((text) => text.length));
+  table.style.setProperty("--cell", `${Math.max(30, Math.min(7 * longest + 8, 84))}px`);
   head.append(make("th"), ...view.columns.map((text) => make("th", "", text)));
   const top = make("thead"), body = make("tbody"), found = [];
   top.append(head);
@@ -22,6 +24,7 @@ function cells(element, view, probe, time) {
   table.append(top, body);
   room.append(table);
   element.append(room);
+  notes(element, "colours: dark for none of a row, bright for all; by the root of the share, so that few are seen");
   let drawn = -1;
   const move = () => {
     const at = nearest(time, steps);
@@ -51,11 +54,26 @@ function stepsMap(element, view, probe, time) {
   const pen = canvas.getContext("2d");
   const holder = make("div");
   holder.style.position = "relative";
-  holder.style.width = `min(100%, ${side}px)`;
   const mark = make("div");
   mark.style.cssText = "position:absolute;left:0;right:0;border:2px solid var(--accent);pointer-events:none;box-sizing:border-box;border-radius:3px";
   holder.append(canvas, mark);
-  element.append(holder, told);
+  const every = Math.ceil(size / Math.floor(side / 34)); // steps that have a name at the edges
+  const edge = (cls) => {
+    const names = make("div", cls);
+    view.rows.forEach((text, at) => {
+      if (at % every) return;
+      const name = make("span", "", text);
+      name.style[cls === "steps-down" ? "top" : "left"] = `${((at + 0.5) / size) * 100}%`;
+      names.append(name);
+    });
+    return names;
+  };
+  const frame = make("div", "steps-map");
+  frame.style.gridTemplateColumns = `max-content minmax(0, ${side}px)`;
+  frame.append(edge("steps-down"), holder, make("span", "corner", "step"), edge("steps-across"));
+  element.append(frame);
+  scaleOf(element, view);
+  element.append(told);
   for (let at = 0; at < size * size; at++) {
     const value = view.values[at];
     const [r, g, b] = value == null ? [128, 128, 128] : viridis((value - view.low) / (view.high - view.low));
@@ -76,19 +94,23 @@ function stepsMap(element, view, probe, time) {
   });
 }
 
-const MOST_HEADS = 24; // columns that have their names above them
+const MOST_HEADS = 24, SHORT_HEADS = 48; // columns that all have their names above them; if names are short
 const size = (text) => text.replace("-", "\u2212");
 
 function heads(element, view) {
   const line = make("div", "unit-row heads"), room = make("div", "heads-of");
   room.style.gridTemplateColumns = `repeat(${view.columns.length}, 1fr)`;
+  const longest = Math.max(...view.columns.map((name) => name.length)), count = view.columns.length;
+  const every = count <= (longest > 3 ? MOST_HEADS : SHORT_HEADS) ? 1 : Math.ceil(count / MOST_HEADS);
+  if (count > MOST_HEADS) room.classList.add("small");
   view.columns.forEach((name, at) => {
-    const head = make("span", name.length > 3 ? "long" : "", name);
+    const head = make("span", name.length > 3 && every === 1 ? "long" : "", at % every ? "" : name);
     head.title = `${view.axis} ${name}`;
+    if (every > 1) head.style.overflow = "visible";
     if ((view.marked || []).includes(at)) head.classList.add("marked");
     room.append(head);
   });
-  line.append(make("span", "dim", view.axis), room);
+  line.append(make("span", "dim", `${view.axis} \u2192`), room);
   element.append(line);
 }
 function scaleOf(element, view) {
@@ -107,26 +129,30 @@ function units(element, view, probe, time) {
     view.values.forEach((flat) => { for (let at = width - 1; at >= count; at--) if (flat[row * width + at] != null) { count = at + 1; break; } });
     return count;
   });
-  const alike = counts.every((count) => count === width), named = alike && width <= MOST_HEADS;
-  if (named) heads(element, view);
+  const alike = counts.every((count) => count === width);
+  const whole = make("div"), longest = Math.max(...view.rows.map((text) => text.length), `${view.axis} >`.length);
+  whole.style.setProperty("--names", `${Math.max(9, Math.min(longest + 1, 16))}ch`);
+  element.append(whole);
+  if (alike) heads(whole, view);
   const rows = view.rows.map((text, row) => {
     const count = counts[row], line = make("div", alike ? "unit-row even" : "unit-row"), canvas = make("canvas");
     [canvas.width, canvas.height] = [Math.max(count, 1), 1];
     const label = make("span", "", text);
-    label.title = text;
+    label.title = `${view.row_axis} ${text}`;
     line.append(label, canvas);
     if (!alike) line.append(make("span", "dim", `${count}`));
-    element.append(line);
+    whole.append(line);
     canvas.addEventListener("pointermove", (event) => {
       const box = canvas.getBoundingClientRect();
       const unit = Math.max(Math.min(Math.floor(((event.clientX - box.left) / box.width) * count), count - 1), 0);
-      told.textContent = `${text}, ${view.axis} ${view.columns[unit]}: ${read(view.values[nearest(time, steps)][row * width + unit])}`;
+      told.textContent = `${view.row_axis === "layer" ? "" : `${view.row_axis} `}${text}, ${view.axis} ${view.columns[unit]}: ${read(view.values[nearest(time, steps)][row * width + unit])}`;
     });
     return { canvas, count };
   });
   scaleOf(element, view);
   element.append(told);
-  notes(element, named || view.axis === "unit" ? "" : `across: ${view.axis}, ${width} of them`, view.left_out);
+  const down = view.row_axis === "layer" || view.row_axis === "row" ? "" : `down: ${view.row_axis}; `;
+  notes(element, view.axis === "unit" && !down ? "" : `${down}across: ${view.axis}, ${width} of them`, view.left_out);
   let drawn = -1;
   time.listen(() => {
     const at = nearest(time, steps);

@@ -34,6 +34,7 @@ function network(element, view, probe, time) {
   }
   scale.append(`widest link: a weight of ${read(view.high)}, at all steps; point at a unit to see it large, at a link to read it`);
   element.append(scale);
+  classKey(element, view);
 
   const paths = view.ends.map(([from, to], at) => {
     const path = document.createElementNS(space, "path"), near = document.createElementNS(space, "path");

@@ -20,7 +20,62 @@ function pixels(sheet, width, height, at, from) {
 }
 const ABOVE = [255, 140, 40], BELOW = [70, 150, 255]; // ratings above and below 0, over the input
 
+// Sequences of tokens as text: each has the colour of its rating behind it.
+function tokenRows(element, view, probe, time) {
+  const steps = view.places.map((place) => probe.steps[place]);
+  const list = make("div", "tokens");
+  const rows = view.tokens.map((tokens, at) => {
+    const row = make("p"), name = make("span", "of", view.labels[at]);
+    name.title = `sample ${view.labels[at]}`;
+    row.append(name);
+    return tokens.map((text) => {
+      const token = make("span", "token", text);
+      row.append(token, " ");
+      if (token === row.children[1]) list.append(row);
+      return token;
+    });
+  });
+  element.append(list);
+  let drawn = -1;
+  time.listen(() => {
+    const at = nearest(time, steps);
+    if (at === drawn) return;
+    drawn = at;
+    image(view.sheets[at].png, (from) => {
+      if (at !== drawn) return;
+      rows.forEach((tokens, unit) => {
+        const found = pixels(view.sheets[at], view.width, view.height, unit, from).data;
+        tokens.forEach((token, place) => {
+          const rating = (found[4 * place] - 128) / 127, tone = rating > 0 ? ABOVE : BELOW;
+          token.style.background = `rgb(${tone.join(" ")} / ${Math.min(Math.abs(rating), 1).toFixed(3)})`;
+          token.title = `${Math.round(rating * 100)} % of the largest rating`;
+        });
+      });
+      element.dataset.shown = String(steps[at]);
+    });
+  });
+  notes(element, view.left_out);
+}
+
+// The classes that a picture has in colours, which are those of the picture in any theme.
+function classKey(element, view) {
+  if (!view.key || !view.key.length) return;
+  const line = make("p", "readout signs", "predicted:\u2002");
+  for (const [name, colour] of view.key) {
+    const mark = make("i", "square");
+    mark.style.background = colour;
+    line.append(mark, `${name}\u2003`);
+  }
+  line.append("pale: not sure; dots: the samples");
+  element.append(line);
+}
+
 function pictures(element, view, probe, time) {
+  if (view.tokens && view.tokens.length) {
+    heading(element, "tokens and their ratings: orange above 0, blue below");
+    tokenRows(element, view, probe, time);
+    return;
+  }
   const steps = view.places.map((place) => probe.steps[place]);
   heading(element, view.scale ? "" : view.words);
   let over = null;
@@ -60,6 +115,7 @@ function pictures(element, view, probe, time) {
     for (const canvas of cells) canvas.style.cssText = `height:${22 * view.height}px;max-width:${28 * view.width}px`;
   }
   element.append(sheet);
+  classKey(element, view);
   notes(element, over ? "" : view.scale, view.left_out);
   let drawn = "";
   function move() {

@@ -32,6 +32,14 @@ from accweight_core.errors import FormatError
 from accweight_core.readers import unrecognised
 from accweight_core.remote.local import LocalPath, check_not_special
 
+OF_TORCH = (".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors")
+"""Endings of files that people of PyTorch take for the network."""
+
+EXPORT = (
+    "export it once, with batch norm kept apart: torch.onnx.export(model.eval(), args, "
+    "'net.onnx', dynamo=True, optimize=False)"
+)
+
 
 @dataclass(slots=True)
 class SeparatedModel:
@@ -64,6 +72,11 @@ def checked(path: Path) -> Path:
     check_not_special(path)
     local = LocalPath(path)
     if not recognised(local):
+        if local.is_file() and path.suffix.lower() in OF_TORCH:
+            raise FormatError(
+                path, "is not an ONNX model; a file of PyTorch has weights, not the network: "
+                f"{EXPORT}; or give the module itself in Python: aw.Network.from_module(model)"
+            )  # fmt: skip
         raise unrecognised(local, "an ONNX model")
     described(local)
     return local

@@ -21,6 +21,7 @@ from accweight_adapters.onnx.separated import prune
 from accweight_adapters.training.library import NEWEST_IR, NEWEST_OPSET, OLDEST_OPSET
 from accweight_adapters.training.loss import Loss
 from accweight_core.errors import FormatError, UnknownNameError
+from accweight_core.text import meant
 
 RAISED_OPSET: Final = 17
 """Operator set that older models are converted to: the first one with all decompositions."""
@@ -84,7 +85,9 @@ def with_one_output(proto: ModelProto, name: str | None, path: Path) -> None:
             "loss with --output"
         )
     if name is not None and name not in names:
-        raise UnknownNameError(f"{path}: no output is called {name!r}; there is {', '.join(names)}")
+        raise UnknownNameError(
+            f"{path}: no output is called {name!r}; {meant(name, names)}there is {', '.join(names)}"
+        )
     kept = [output for output in proto.graph.output if name in (None, output.name)]
     first = onnx.ValueInfoProto()
     first.CopyFrom(kept[0])

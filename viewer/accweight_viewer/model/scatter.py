@@ -174,10 +174,11 @@ class Scatter(ChosenArray):
         chosen = self.chosen
         if chosen is None or self.axes:
             return {}
-        return {
+        known = {
             name: float(chosen.result.array(name)[self.place])
             for name in arrays_of(chosen.result, ResultKind.NUMBERS)
         }
+        return {name: value for name, value in known.items() if np.isfinite(value)}
 
     @property
     def note(self) -> str:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from accweight_core.colours.scale import ColourScale, colour_table
 from accweight_core.errors import UnknownNameError
 from accweight_core.metrics.totals import Floats
+from accweight_core.text import meant
 from accweight_viewer.model.arrangement import Arrangement, arrange
 from accweight_viewer.model.colour_range import fitted_high, fitted_low
 from accweight_viewer.model.difference import Difference
@@ -299,7 +300,10 @@ class Session:
         if name is not None and name not in self.layer_names:
             close = ", ".join(self.layer_names[:8])
             more = ", ..." if len(self.layer_names) > 8 else ""
-            raise UnknownNameError(f"no layer is called {name!r}; layers are {close}{more}")
+            raise UnknownNameError(
+                f"no layer is called {name!r}; {meant(name, self.layer_names)}layers are "
+                f"{close}{more}"
+            )
         if name != self.layer or self.pick is not None:
             self.layer, self.pick = name, None
             self.selection_changed.emit()

@@ -24,7 +24,12 @@ from accweight_core.analysis.figures.page import (
     text_width,
 )
 from accweight_core.analysis.probe_results import ProbeResult
-from accweight_core.analysis.probe_scales import curve_scale, told_and_empty, without_numbers
+from accweight_core.analysis.probe_scales import (
+    are_of_classes,
+    curve_scale,
+    told_and_empty,
+    without_numbers,
+)
 from accweight_core.analysis.step_axis import shares
 from accweight_core.colours.scale import colour_table
 from accweight_core.text import plain
@@ -59,7 +64,7 @@ def curves_figure(result: ProbeResult, names: Sequence[str]) -> Drawing:
         subtitle(result),
         [_unnamed(layers, axes_of[-1]), without_numbers(empty)],
     )
-    of_lines = class_colours if axes_of[-1] == "class" else line_colours
+    of_lines = class_colours if are_of_classes(result, axes_of[-1]) else line_colours
     colours = of_lines(len(layers)) if layers else [THEME.curves[0]]
     room = WIDTH - 2 * MARGIN - (NAMES if layers else 0)
     top, arrays = bottom + height, [result.array(name).astype(np.float64) for name in told]

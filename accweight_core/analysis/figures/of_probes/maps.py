@@ -44,7 +44,10 @@ def map_figure(result: ProbeResult, name: str) -> Drawing:
     body = SIDE + CAPTION + 0.35
     figure, bottom = page(
         2 * MARGIN + one * len(steps), body, heading(result), subtitle(result),
-        [f"{result.fields[name].words}; colours are shares of a row, from 0 (dark) to 1"],
+        [
+            result.fields[name].words,
+            "colours: dark for none of a row, light for all; by the root of the share",
+        ],
     )  # fmt: skip
     for number, step in enumerate(steps):
         left = MARGIN + number * one
@@ -53,9 +56,9 @@ def map_figure(result: ProbeResult, name: str) -> Drawing:
         share = np.divide(values, rows, out=np.zeros_like(values), where=rows > 0)
         figure.write(left + room, bottom + 0.35 + SIDE + 0.08, f"step {step}", SMALL)
         axes = figure.panel(left + room, bottom + 0.35, SIDE, SIDE)
-        _cells(axes, share, names, room, low=0.0)
+        _cells(axes, np.sqrt(share), names, room, low=0.0)
         if len(values) <= WRITTEN:
-            _numbers(axes, values, share)
+            _numbers(axes, values, np.sqrt(share))
     return figure
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -31,9 +33,6 @@ LONGEST = 1.6
 """Inches of the names of rows, at most."""
 
 CAPTION, BELOW, GAP = 0.24, 0.34, 0.25
-MOST_NAMED = 12
-"""Columns up to which each is named, if there is room."""
-
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,7 +53,7 @@ def matrix_figure(result: ProbeResult, name: str) -> Drawing:
     figure, bottom = page(
         max(across, 4.6), tall + CAPTION + BELOW, heading(result), subtitle(result),
         [
-            f"{field.words}; {field.axes[2]} across",
+            f"{field.words}; {field.axes[1]} down, {field.axes[2]} across",
             f"from {number(low)} (dark) to {number(high)} (bright); grey: no number",
             more(len(rows) - count, "row"),
         ],
@@ -81,8 +80,9 @@ def _colours(values: Floats, low: float, high: float) -> npt.NDArray[np.uint8]:
 
 
 def _name_columns(axes: Axes, names: list[str], wide: float) -> None:
-    """Name every column if there is room, else the first and the last."""
+    """Name every column if there is room, else as many, evenly spaced, as have some."""
     shown = [cut(text, 0.9, SMALL) for text in names]
-    fits = len(names) <= MOST_NAMED and sum(text_width(t, SMALL) + 0.08 for t in shown) < wide
-    at = list(range(len(names))) if fits else sorted({0, len(names) - 1})
+    longest = max(text_width(text, SMALL) for text in shown) + 0.08
+    every = max(1, math.ceil(len(names) / max(wide // longest, 1)))
+    at = list(range(0, len(names), every))
     axes.set_xticks(at, [shown[place] for place in at], parse_math=False)

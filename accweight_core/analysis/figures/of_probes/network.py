@@ -11,7 +11,17 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
 from accweight_core.analysis.figures.of_probes.curves import heading, subtitle
-from accweight_core.analysis.figures.page import MARGIN, SMALL, THEME, Drawing, cut, number, page
+from accweight_core.analysis.figures.page import (
+    MARGIN,
+    SMALL,
+    THEME,
+    Drawing,
+    cut,
+    number,
+    page,
+    write_key,
+)
+from accweight_core.analysis.probe_pictures import class_key
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.analysis.unit_network import ABOVE, BELOW, UnitNetwork, network_pictures
 from accweight_core.text import plain
@@ -38,6 +48,7 @@ def network_figure(result: ProbeResult, name: str) -> Drawing:
     tall = max(tallest * (SIDE + GAP) - GAP, LARGE)
     spots = _spots([count for _, count in columns], tall)
     wide = spots[-1][0] + LARGE
+    key = [(plain(text), colour) for text, colour in class_key(result)]
     figure, bottom = page(
         wide + 2 * MARGIN, len(places) * (tall + CAPTION + BETWEEN), heading(result),
         subtitle(result),
@@ -64,6 +75,8 @@ def network_figure(result: ProbeResult, name: str) -> Drawing:
         told = f"step {result.steps[place]}"
         above = base + (tall + LARGE) / 2 + 0.06
         figure.write(MARGIN + spots[-1][0], above, told, SMALL, weight="bold")
+        below = base + (tall - LARGE) / 2 - 0.15
+        write_key(figure, MARGIN + spots[-1][0], below, LARGE, key)
     return figure
 
 

@@ -22,6 +22,7 @@ from accweight_core.analysis.figures.page import (
     cut,
     page,
     text_width,
+    write_key,
 )
 from accweight_core.analysis.probe_kinds import ResultKind, kind_of
 from accweight_core.analysis.probe_results import ProbeResult
@@ -173,13 +174,9 @@ def _key(
 ) -> None:
     """Write the names of the classes in their colours."""
     names = result.attributes.get("classes") or []
-    left, edge = MARGIN, float(figure.get_size_inches()[0]) - MARGIN
-    for label, colour in zip(classes, colours, strict=False):
-        name = plain(names[label]) if 0 <= label < len(names) else str(label)
-        if left + text_width(name, SMALL) > edge:
-            break
-        figure.write(left, bottom, name, SMALL, color=colour, weight="bold")
-        left += text_width(name, SMALL, "bold") + 0.12
+    named = [plain(names[at]) if 0 <= at < len(names) else str(at) for at in classes]
+    room = float(figure.get_size_inches()[0]) - 2 * MARGIN
+    write_key(figure, MARGIN, bottom, room, list(zip(named, colours, strict=False)))
 
 
 def path_figure(result: ProbeResult, name: str) -> Drawing:

@@ -11,15 +11,19 @@ from accweight_core.analysis.figures.page import (
     THEME,
     Drawing,
     cut,
+    key_width,
     more,
     page,
     text_width,
+    write_key,
 )
 from accweight_core.analysis.probe_pictures import (
     are_strips,
     as_seen,
+    class_key,
     pictures_at,
     scale_text,
+    token_rows,
     unit_names,
 )
 from accweight_core.analysis.probe_results import ProbeResult
@@ -32,9 +36,18 @@ ROOM = 8.4
 SIDES = 0.3, 0.95
 """Least and largest inches of the longer side of a picture."""
 
+LONGEST = 1.2
+"""Inches of the name of the last picture of a line, at most."""
+
+KEY = 0.22
+"""Inches of the names of classes below the pictures."""
+
 GAP = 0.06
 NAMES = 0.34
 """Inches of the names of the units."""
+
+TOKENS = 0.16
+"""Inches of the tokens of a sequence."""
 
 MOST_LINES, MOST_STRIPS = 6, 8
 STRIP, HAIR = 0.16, 0.02
@@ -54,8 +67,11 @@ def sheet_figure(result: ProbeResult, name: str) -> Drawing:
     width, height = (side * n / max(high, wide, 1) for n in (wide, high))
     labels = [f"step {step}" for step in steps]
     left = MARGIN + max(text_width(label, SMALL) for label in labels) + 0.12
-    body = len(steps) * (height + GAP) + NAMES
-    least = left + units * (width + GAP) + MARGIN
+    key = [(plain(text), colour) for text, colour in class_key(result)]
+    body = len(steps) * (height + GAP) + NAMES + (KEY if key else 0)
+    names = unit_names(result, name, len(images[0]))
+    last = cut(plain(names[-1]), LONGEST, SMALL, keep="end")  # nothing is right of it
+    least = left + (units - 1) * (width + GAP) + max(width, text_width(last, SMALL)) + MARGIN
     figure, bottom = page(
         max(least, 4.6), body, heading(result), subtitle(result),
         [
@@ -66,12 +82,15 @@ def sheet_figure(result: ProbeResult, name: str) -> Drawing:
             else "",
         ],
     )  # fmt: skip
-    names = unit_names(result, name, len(images[0]))
     shown = [*range(units - 1), len(images[0]) - 1]  # the last may be that of all others together
+    begin = left + (units - 1) * (width + GAP)  # below the last picture, if they fit there
+    begin = max(left, min(begin, least - MARGIN - key_width(key)))
+    write_key(figure, begin, bottom, max(least, 4.6) - begin, key)
     top = bottom + body - NAMES
     for column, unit in enumerate(shown):
         x = left + column * (width + GAP)
-        figure.write(x, top + 0.06, _short(names[unit], width), SMALL, color=THEME.dim)
+        text = last if unit == shown[-1] else _short(names[unit], width)
+        figure.write(x, top + 0.06, text, SMALL, color=THEME.dim)
     for line, (label, pictures) in enumerate(zip(labels, images, strict=True)):
         y = top - (line + 1) * (height + GAP) + GAP
         figure.write(MARGIN, y + height / 2 - 0.04, label, SMALL, color=THEME.dim)
@@ -91,7 +110,9 @@ def _strips_figure(result: ProbeResult, name: str) -> Drawing:
     ]
     units, (high, across) = min(len(images[0]), MOST_STRIPS), images[0].shape[1:3]
     line, wide = STRIP * high, min(max(across * STRIP, 3.0), ROOM)
-    block = NAMES + len(places) * (line + HAIR)
+    tokens = token_rows(result, name, images[0]) if high == 1 else []
+    written = [_tokens_that_fit(own, wide) for own in tokens]
+    block = NAMES + TOKENS * any(written) + len(places) * (line + HAIR)
     left = MARGIN + max(text_width(label, SMALL) for label in labels) + 0.12
     figure, bottom = page(
         max(left + wide + MARGIN, 4.6), units * block, heading(result), subtitle(result),
@@ -104,6 +125,11 @@ def _strips_figure(result: ProbeResult, name: str) -> Drawing:
     for unit in range(units):
         top = bottom + (units - unit) * block - NAMES
         figure.write(left, top + 0.06, cut(plain(names[unit]), wide, SMALL), SMALL, color=THEME.ink)
+        if any(written):
+            top -= TOKENS
+            for at, token in enumerate(written[unit]):
+                middle = left + (at + 0.5) * wide / across
+                figure.write(middle, top + 0.05, token, SMALL, ha="center", color=THEME.dim)
         for at, label in enumerate(labels):
             y = top - (at + 1) * (line + HAIR)
             if at in (0, len(labels) - 1):
@@ -111,6 +137,14 @@ def _strips_figure(result: ProbeResult, name: str) -> Drawing:
             axes = figure.panel(left, y, wide, line)
             axes.imshow(images[at][unit], aspect="auto", interpolation="none")
     return figure
+
+
+def _tokens_that_fit(tokens: list[str], wide: float) -> list[str]:
+    """Return tokens, cut to their places in a row; nothing if numbers would have no room."""
+    room = wide / max(len(tokens), 1) - 0.04
+    if room < text_width("000", SMALL):
+        return []
+    return [cut(plain(token), room, SMALL) for token in tokens]
 
 
 def _short(name: str, room: float) -> str:

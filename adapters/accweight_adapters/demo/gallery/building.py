@@ -87,7 +87,7 @@ def make_gallery(
                 on_system(system, found[system.name])
             progress(done, total)
         truths = [found[system.name] for system in systems]
-        page = write_page(systems, made, truths, out / PAGE)
+        page = write_page(systems, made, truths, out / PAGE, seed)
     finally:
         torch.set_num_threads(before)
     numbers = [_numbers(*pair, made) for pair in zip(systems, truths, strict=True)]

@@ -18,7 +18,11 @@ TEMPLATE = "gallery.html"
 
 
 def write_page(
-    systems: Sequence[System], made: Made, truths: Sequence[Sequence[Truth]], out: Path
+    systems: Sequence[System],
+    made: Made,
+    truths: Sequence[Sequence[Truth]],
+    out: Path,
+    seed: int = 0,
 ) -> Path:
     """Write the page, replacing an older one; return its path.
 
@@ -27,6 +31,7 @@ def write_page(
         made: Networks and results.
         truths: What was planted and found, per system.
         out: The file.
+        seed: Seed of the networks, for the command that makes the page again.
 
     Raises:
         MissingLibraryError: If Jinja2 is not installed.
@@ -55,6 +60,7 @@ def write_page(
         sections=sections,
         truths=[truth for own in truths for truth in own],
         networks=sorted({part.network.name for system in systems for part in system.parts}),
+        command=_command(out.parent, seed),
         version=version("accweight"),
         data=embedded({"runs": [part.pop("curves") for part in graphs]}),
         graph_data=embedded([part["graph"] for part in graphs]) if graphs else "",
@@ -66,6 +72,12 @@ def write_page(
     with replaced_whole(path, overwrite=True) as draft:
         draft.write_text(text, "utf-8")
     return path
+
+
+def _command(folder: Path, seed: int) -> str:
+    """Return the command that makes the gallery again."""
+    words = ["accweight", "demo", "--gallery", "--out", str(folder)]
+    return shlex.join([*words, "--seed", str(seed)] if seed else words)
 
 
 def _without_graph(part: Content) -> Content:

@@ -19,6 +19,7 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.probes.options import as_probes
 from accweight_core.probes.probe import RUNS_NETWORK
 from accweight_core.probes.registry import probes
+from accweight_core.reports.probe_content import names_at_front
 from accweight_core.reports.probe_views import Room, view_of
 
 Content = dict[str, Any]
@@ -120,12 +121,13 @@ class ProbePart(Part):
     def content(self, made: Made) -> Content:
         """Return the views of the arrays, and what the probe says."""
         result = made.result(self.network, self.probe, self.data)
-        kind = probes()[result.name]
+        said = list(probes()[result.name].summary(result))
         return {
             "title": self.title,
             "network": self.network.words,
             "probe": self.probe,
-            "said": list(kind.summary(result)),
+            "said": said,
+            "names": names_at_front(result, said),
             "steps": result.steps.tolist(),
             "views": [self._named(view) for view in _views(result, self.views)],
         }

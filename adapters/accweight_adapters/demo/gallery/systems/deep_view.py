@@ -55,7 +55,8 @@ DEEP_VIEW = System(
 
         With wrong labels what is told of the training samples goes on rising while what is
         told of the others falls at fc1: the layer learns its samples by rote, and that is
-        what the warning says.
+        what the warning says. Fewer of the training digits are told than of the held-out
+        ones, as their labels are the noisy ones: compare each curve with itself.
     """,
     parts=(
         ProbePart(DENSE, "All labels are right", SEPARABLE, ("held_out", "fitted")),

@@ -59,9 +59,10 @@ PLAYGROUND = System(
         blue where it is off, and white on the line between the two; the last one is what
         the network decides, with the samples in it.
 
-        Units of the first layer (fc1) can draw one straight line each, units of the second
-        (fc2) add such lines up to bent shapes, and the output (fc3) adds those up to
-        spirals; a line is a weight, orange above 0 and blue below, thick if it is large.
+        Units of the first layer (fc1; eight of its 16 are here) can draw one straight line
+        each, units of the second (fc2) add such lines up to bent shapes, and the output (fc3)
+        adds those up to spirals; a line is a weight, orange above 0 and blue below, thick if
+        it is large.
 
         Play the steps: first the lines turn, then the shapes bend around the samples; the
         pale parts of the last picture are where the network is not sure.

@@ -16,7 +16,7 @@ from torch import nn
 
 import accweight_core as aw
 from accweight_core.errors import ArgumentValueError, MissingLibraryError
-from accweight_core.probes.embedding import jumps
+from accweight_core.probes.layouts import jumps
 
 Array = np.ndarray[Any, Any]
 

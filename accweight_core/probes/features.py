@@ -97,24 +97,6 @@ def projection_of(chance: np.random.Generator, width: int) -> Any:
     return made.components_.T.astype(np.float32).tocsr()
 
 
-def fitted_components(values: Array, count: int) -> Any:
-    """Return scikit-learn's `PCA` of the first principal components, fitted.
-
-    Two of 1,000 samples by 1,024 features take 17 ms by ARPACK and 139 ms by all singular values;
-    the components differ by 1e-5 at most.
-
-    Args:
-        values: (samples, features).
-        count: Components, of which there are not more than samples or features.
-    """
-    from sklearn.decomposition import PCA
-
-    count = min(count, *values.shape)
-    is_iterative = 4 * count < min(values.shape) and bool(np.ptp(values, axis=0).any())
-    solver = "arpack" if is_iterative else "full"
-    return PCA(count, svd_solver=solver, random_state=0).fit(values)
-
-
 def labels_of(context: Context, rows: Array) -> list[int] | None:
     """Return the classes of samples; None if targets are no class numbers."""
     targets = context.data.targets

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def plain(text: object) -> str:
@@ -35,6 +36,21 @@ def _relative(paths: Sequence[str]) -> list[str]:
 def some(names: Sequence[str], most: int = 3) -> str:
     """Return the first names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def told(names: Iterable[str], values: Iterable[float], form: str) -> list[str]:
+    """Return each name with its value, "-" for NaN.
+
+    Args:
+        names: The names.
+        values: As many numbers.
+        form: How they are formatted.
+
+    >>> told(["conv", "fc"], [0.5, float("nan")], ".0%")
+    ['conv 50%', 'fc -']
+    """
+    pairs = zip(names, values, strict=True)
+    return [f"{name} {'-' if math.isnan(value) else format(value, form)}" for name, value in pairs]
 
 
 def counted(names: Sequence[str]) -> list[str]:

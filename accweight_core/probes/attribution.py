@@ -32,6 +32,7 @@ from accweight_core.probes.pixels import (
     picture_lengths,
     pictured,
     pictures_of,
+    sample_lengths,
     scale_field,
 )
 from accweight_core.probes.probe import (
@@ -108,7 +109,7 @@ class Attribution(Probe):
     def _schema(self, shape: tuple[int, ...]) -> Schema:
         rows = self._rows.tolist()
         picture = self._pictures(np.zeros((1, *shape), np.float32))[0, ..., None]
-        parts = {f"axis{at}": length for at, length in enumerate(shape)}
+        parts = sample_lengths(shape)
         incomplete = array(
             "incomplete", "step",
             "largest share of a change of the output that the parts do not add up to",

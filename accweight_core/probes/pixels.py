@@ -43,6 +43,11 @@ def picture_lengths(shape: Sequence[int]) -> dict[str, int]:
     return dict(zip(PICTURE.split(), shape, strict=True))
 
 
+def sample_lengths(shape: Sequence[int]) -> dict[str, int]:
+    """Return axes for the values of a sample, and their lengths."""
+    return {f"axis{at}": length for at, length in enumerate(shape)}
+
+
 def scale_field() -> Field:
     """Return the array that says which values the pixels 1 and 255 of `images` are."""
     words = "the values that are black and white"
@@ -72,6 +77,19 @@ def pictured(
         for index, scale in enumerate(largest)
     ]
     return {"images": np.stack(images), "scale": bounds(largest)}
+
+
+def pictured_each(values: Array, drawn: Callable[[Array], Array]) -> dict[str, Array]:
+    """Return `images` as `pictured` does, each picture on a scale of its own through all steps.
+
+    Args:
+        values: (steps, pictures, ...).
+        drawn: Makes (pictures, height, width, channels) of those of a step.
+    """
+    largest = np.max([np.abs(own).reshape(len(own), -1).max(axis=1) for own in values], axis=0)
+    scale = np.where(largest > 0, largest, 1).reshape(-1, 1, 1, 1)
+    images = [as_pixels(drawn(own) / scale, 1.0) for own in values]
+    return {"images": np.stack(images), "scale": bounds(np.ones(len(values)))}
 
 
 def bounds(largest: Array) -> Array:

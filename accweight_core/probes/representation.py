@@ -39,6 +39,7 @@ from accweight_core.probes.probe import (
     final,
     option,
 )
+from accweight_core.text import told
 
 INPUT = "input"
 """The first stage."""
@@ -136,9 +137,8 @@ class Representation(Probe):
         found = result.array("separability")[-1]
         if np.isnan(found).all():
             return []
-        pairs = zip(result.labels("stage"), found, strict=True)
-        told = ", ".join(f"{stage} {share:.0%}" for stage, share in pairs)
-        return [f"told apart by a plane at step {result.steps[-1]}: {told}"]
+        shares = ", ".join(told(result.labels("stage"), found, ".0%"))
+        return [f"told apart by a plane at step {result.steps[-1]}: {shares}"]
 
 
 def stages_of(layers: Sequence[str]) -> tuple[str, ...]:

@@ -59,12 +59,7 @@ class Varied:
             ArgumentValueError: If the network has several inputs, or there is no such layer.
             UnknownNameError: If there is no such node.
         """
-        if len(context.data.inputs) != 1:
-            raise ArgumentValueError(
-                f"probe {context.probe!r} explains networks of one input; this one takes "
-                f"{len(context.data.inputs)}"
-            )
-        port, shape = context.network.inputs[0], context.data.inputs[0].shape[1:]
+        port, shape = context.network.inputs[0], context.only_input.shape[1:]
         at_once = samples_at_once(context.network.inputs)
         if not node and not is_whole(context):
             return cls(port.name, shape, at_once=at_once)
@@ -141,6 +136,25 @@ def is_whole(context: Context) -> bool:
     dtype = context.network.inputs[0].dtype
     kind = context.data.inputs[0].dtype.kind
     return kind in "iub" and (not dtype or not dtype.startswith(("float", "bfloat", "double")))
+
+
+def differentiable_input(context: Context, instead: str) -> Array:
+    """Return the samples of the only input, for probes that follow its gradient.
+
+    Args:
+        context: What the probe is told.
+        instead: What else to do if there is none.
+
+    Raises:
+        ArgumentValueError: If there are several inputs, or they are whole numbers.
+    """
+    found = context.only_input
+    if is_whole(context):
+        raise ArgumentValueError(
+            f"probe {context.probe!r}: the input is whole numbers, which have no gradient; "
+            f"{instead}"
+        )
+    return found
 
 
 def _embedding(context: Context, shape: tuple[int, ...]) -> str:

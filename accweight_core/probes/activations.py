@@ -21,9 +21,9 @@ from accweight_core.probes.known import padded_rows
 from accweight_core.probes.pixels import (
     PICTURE,
     as_picture,
+    picture_fields,
     picture_lengths,
     pictured,
-    scale_field,
 )
 from accweight_core.probes.probe import (
     Array,
@@ -34,7 +34,6 @@ from accweight_core.probes.probe import (
     Results,
     Schema,
     array,
-    final,
     option,
 )
 from accweight_core.probes.units import UnitAxes, unit_counts
@@ -101,8 +100,7 @@ class Activations(Probe):
             array("values", "step layer unit",
                   "share of samples for which a unit is above 0 anywhere", "float32"),
             array("maps", f"step picture {PICTURE}", "maps of the node, by sample/unit", "float32"),
-            final("images", f"step picture {PICTURE}", "pictures of the maps: 128 is 0", "uint8"),
-            scale_field(),
+            *picture_fields("picture", "pictures of the maps"),
             attributes=attributes,
         )  # fmt: skip
 

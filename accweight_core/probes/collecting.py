@@ -101,6 +101,27 @@ class Values:
         return found
 
 
+class Columns:
+    """Arrays of a batch by name, each of all batches of a step one after the other."""
+
+    def __init__(self, taken: Callable[[Batch], Mapping[str, Array]]) -> None:
+        """Keep what a function returns of each batch: samples along axis 0."""
+        self._taken = taken
+        self._kept: list[Mapping[str, Array]] = []
+
+    def begin(self) -> None:
+        """Start with nothing."""
+        self._kept = []
+
+    def add(self, batch: Batch) -> None:
+        """Take the arrays of a batch."""
+        self._kept.append(self._taken(batch))
+
+    def whole(self) -> dict[str, Array]:
+        """Return the arrays of all samples."""
+        return {n: np.concatenate([one[n] for one in self._kept]) for n in self._kept[0]}
+
+
 def flat_inputs(batch: Batch) -> Array:
     """Return (samples, elements): all inputs of a batch, flat."""
     return np.concatenate([v.reshape(len(v), -1) for v in batch.inputs.values()], axis=1)

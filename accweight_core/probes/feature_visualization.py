@@ -29,11 +29,10 @@ from accweight_core.probes.known import mean_of_known, median_of_known
 from accweight_core.probes.likeness import likeness_to_last
 from accweight_core.probes.network import samples_at_once
 from accweight_core.probes.pixels import (
-    PICTURE,
-    picture_lengths,
+    drawn_lengths,
+    picture_fields,
     pictured_each,
     sample_lengths,
-    scale_field,
     shown,
 )
 from accweight_core.probes.probe import (
@@ -100,11 +99,10 @@ class FeatureVisualization(Probe):
         return self._schema()
 
     def _schema(self) -> Schema:
-        shape = shown(np.zeros((1, *self._shape), np.float32)).shape[1:]
         own = sample_lengths(self._shape)
         lengths: Lengths = {
             "picture": unit_names(self._chosen), "layer": [*self._chosen], **own,
-            **picture_lengths(shape),
+            **drawn_lengths(shown, self._shape),
         }  # fmt: skip
         return Schema.of(
             lengths,
@@ -114,9 +112,10 @@ class FeatureVisualization(Probe):
             array("gain", "step layer", "mean rise of the value by the ascent"),
             final("similarity", "step layer", "mean cosine to the optima of the last step"),
             final("onset", "picture", "step from which on a feature is there"),
-            final("images", f"step picture {PICTURE}",
-                  "the inputs as pictures, each by its own largest value: 128 is 0", "uint8"),
-            scale_field(), *self._agreement.fields,
+            *picture_fields(
+                "picture", "the inputs as pictures, each by its own largest value"
+            ),
+            *self._agreement.fields,
             attributes={"units": self._chosen}, rows=self._agreement.rows,
         )  # fmt: skip
 

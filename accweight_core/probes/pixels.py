@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from accweight_core.probes.probe import Array, Field, Results
+from accweight_core.probes.probe import Array, Field, Results, final
 
 MIDDLE = 128
 """The pixel of the value 0; the largest and the smallest value are 255 and 1."""
@@ -48,10 +48,28 @@ def sample_lengths(shape: Sequence[int]) -> dict[str, int]:
     return {f"axis{at}": length for at, length in enumerate(shape)}
 
 
-def scale_field() -> Field:
-    """Return the array that says which values the pixels 1 and 255 of `images` are."""
-    words = "the values that are black and white"
-    return Field("scale", ("step", "bound"), (0, 2), words, final=True)
+def picture_fields(axis: str, words: str) -> tuple[Field, Field]:
+    """Return the arrays that `pictured` and `pictured_each` make, as a probe stores them.
+
+    Args:
+        axis: The axis of the pictures of a step.
+        words: What they show, in a phrase.
+    """
+    bound = "the values that are black and white"
+    return (
+        final("images", f"step {axis} {PICTURE}", f"{words}: {MIDDLE} is 0", "uint8"),
+        Field("scale", ("step", "bound"), (0, 2), bound, final=True),
+    )
+
+
+def drawn_lengths(drawn: Callable[[Array], Array], shape: Sequence[int]) -> dict[str, int]:
+    """Return the lengths of the axes of pictures that a function makes of values of some shape.
+
+    Args:
+        drawn: Makes (pictures, height, width, channels) of (pictures, ...).
+        shape: Shape of the values of one picture.
+    """
+    return picture_lengths(drawn(np.zeros((1, *shape), np.float32)).shape[1:])
 
 
 def pictured(

@@ -35,7 +35,7 @@ class Path:
         lengths = np.outer(self.norms, self.norms)
         found = np.full(self.gram.shape, np.nan)
         np.divide(self.gram, lengths, out=found, where=lengths > 0)
-        return np.clip(found, -1, 1)
+        return np.asarray(np.clip(found, -1, 1))
 
     @property
     def moves(self) -> Floats:

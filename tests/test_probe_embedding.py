@@ -151,6 +151,15 @@ def test_umap_does_not_jump_either(tmp_path: Path, noisy: list[Array]) -> None:
     assert found.array("purity")[-1] > 0.99
 
 
+def test_umap_takes_layers_of_one_feature(tmp_path: Path) -> None:
+    pytest.importorskip("umap")
+    asked = "embedding:layer=features,method=umap,perplexity=8"
+
+    found = probed(tmp_path, [np.ones((1, 10)), 2 * np.ones((1, 10))], blobs(40), asked)
+
+    assert np.isfinite(found["embedding"].array("coordinates")).all()
+
+
 def test_a_missing_library_is_named(
     tmp_path: Path, noisy: list[Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -322,12 +322,20 @@ class Context:
         """
         return {node: self.checked_axes(node, how) for node in nodes or self.layers_of_samples}
 
-    def checked_rows(self, rows: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def checked_rows(
+        self, named: Sequence[int | str]
+    ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Return samples that are named by their numbers, ascending.
 
         Raises:
-            ArgumentValueError: If there is no such sample.
+            ArgumentValueError: If one is no number, or there is no such sample.
         """
+        try:
+            rows = [int(row) for row in named]
+        except ValueError:
+            raise ArgumentValueError(
+                f"rows are numbers of samples joined by +, got {'+'.join(map(str, named))}"
+            ) from None
         for row in rows:
             if not 0 <= row < len(self.data):
                 raise ArgumentValueError(

@@ -26,7 +26,7 @@ FIRST_ROUNDS, EXAGGERATED, NEXT_ROUNDS = 500, 250, 250
 """Iterations of t-SNE for the first picture, before them with exaggeration, and for the others."""
 
 SPREAD = 1e-4
-"""Standard deviation of the first coordinates of t-SNE, as is usual."""
+"""Standard deviation of the first coordinates of t-SNE, as is usual, and of noise."""
 
 UMAP_SIDE = 10.0
 """Side of the square in which UMAP begins."""
@@ -151,10 +151,12 @@ class Umap:
         _library("umap-learn", "umap", self.name, "umap")
 
     def begin(self, vectors: Array) -> Array:
-        """Return the principal components."""
+        """Return the principal components; small noise along axes that have no reach."""
         narrow = vectors.astype(np.float32)
         (places,) = in_one_plane([narrow], narrow)
-        return np.asarray(places)
+        flat = np.ptp(places, axis=0) == 0  # it divides by how far they reach
+        noise = np.random.default_rng(self.seed).standard_normal(places.shape, np.float32)
+        return np.asarray(np.where(flat, np.float32(SPREAD) * noise, places))
 
     def placed(self, vectors: Array, places: Array, *, is_first: bool) -> Array:
         """Return the points after some rounds; it begins in a square, whatever it is given."""

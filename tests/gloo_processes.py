@@ -52,8 +52,9 @@ def _play(_rank: int, folder: Path, scenes: Scenes) -> None:
         places = range(processes)
         children = [_forked(scene, place, processes, folder, number) for place in places]
         ends = [os.waitpid(child, 0)[1] for child in children]
-        expected = signal.SIGKILL if scene.__name__.endswith("killed") else 0
-        assert ends == [expected] * processes, scene.__name__
+        name = getattr(scene, "func", scene).__name__  # of a function, or a partial one
+        expected = signal.SIGKILL if name.endswith("killed") else 0
+        assert ends == [expected] * processes, name
 
 
 def _forked(scene: Scene, place: int, processes: int, folder: Path, number: int) -> int:

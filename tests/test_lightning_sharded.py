@@ -3,105 +3,153 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import time
+import warnings
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from gloo_processes import Scenes, die_together, play
 from test_tracker_store import assert_same
-from torch import distributed
+from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.utils.data import DataLoader, TensorDataset
 
 import accweight_core as aw
 
-pytest.importorskip("pytorch_lightning.strategies.model_parallel")
-pytestmark = pytest.mark.skipif(not distributed.is_gloo_available(), reason="needs gloo")
-
-SCRIPT = """
-import os, signal, sys, warnings
-warnings.simplefilter("ignore")
-import pytorch_lightning as pl
-import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.strategies import ModelParallelStrategy
-from torch import nn
-from torch.distributed.fsdp import fully_shard
-from torch.utils.data import DataLoader, TensorDataset
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    pytest.importorskip("pytorch_lightning.strategies.model_parallel")
+    import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import ModelCheckpoint
+    from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy
 
 from accweight_adapters.callbacks.lightning import ChangeCallback
 
-out, killed_at = sys.argv[1], int(sys.argv[2])
+KILLED_AT = 6
+"""The step at which processes are killed; there is a checkpoint of step 4."""
+
+pytestmark = [
+    pytest.mark.skipif(not distributed.is_gloo_available(), reason="needs gloo"),
+    pytest.mark.filterwarnings("ignore"),  # Lightning advises on workers and devices
+]
 
 
-class Module(pl.LightningModule):
-    def __init__(self):
+class Module(pl.LightningModule):  # type: ignore[misc, name-defined]
+    """A network that may be killed while it trains."""
+
+    def __init__(self, killed_at: int = -1) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.model = nn.Sequential(nn.Linear(65, 97), nn.ReLU(), nn.Linear(97, 3))
+        self.killed_at = killed_at
 
-    def configure_model(self):
-        mesh = self.device_mesh["data_parallel"]
-        fully_shard(self.model[0], mesh=mesh)
-        fully_shard(self.model, mesh=mesh)
-
-    def training_step(self, batch, index):
-        if self.global_step == killed_at:
-            open(f"{out}/reached", "w").close()
-            signal.pause()
+    def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
+        """Return the loss of a batch."""
+        if self.global_step == self.killed_at:
+            die_together()
         loss = nn.functional.cross_entropy(self.model(batch[0]), batch[1])
         self.log("loss", loss, on_epoch=True, on_step=False)  # of each process alone
         return loss
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return Adam."""
         return torch.optim.Adam(self.parameters(), lr=0.05)
 
 
-torch.set_num_threads(1)
-inputs = torch.randn(64, 65, generator=torch.Generator().manual_seed(1))
-loader = DataLoader(TensorDataset(inputs, (inputs.sum(1) > 0).long()), 8)
-trainer = pl.Trainer(
-    max_epochs=2,
-    accelerator="cpu",
-    devices=2,
-    strategy=ModelParallelStrategy(2, 1, process_group_backend="gloo"),
-    callbacks=[
-        ChangeCallback(f"{out}/run.accw"),
-        ModelCheckpoint(out, save_last=True, every_n_epochs=1),
-    ],
-    logger=False,
-    enable_progress_bar=False,
-    enable_model_summary=False,
-)
-last = f"{out}/last.ckpt"
-trainer.fit(Module(), loader, ckpt_path=last if os.path.exists(last) else None)
-"""
+class ModuleInShards(Module):
+    """Sharded as Lightning's guide to fully_shard does."""
+
+    def configure_model(self) -> None:
+        """Shard each layer with weights, and the rest."""
+        mesh = self.device_mesh["data_parallel"]
+        fully_shard(self.model[0], mesh=mesh)
+        fully_shard(self.model, mesh=mesh)
 
 
-def trained(folder: Path, killed_at: int = -1) -> int:
-    """Train to the end, or to a step at which all processes are killed; return the exit status."""
-    folder.mkdir(exist_ok=True)
-    script = folder.parent / "train.py"
-    script.write_text(SCRIPT)
-    command = [sys.executable, str(script), str(folder), str(killed_at)]
-    with open(folder / "log", "w") as log:
-        training = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    while killed_at >= 0 and not (folder / "reached").exists():
-        assert training.poll() is None, (folder / "log").read_text()
-        time.sleep(0.1)
-    if killed_at >= 0:
-        os.killpg(training.pid, signal.SIGKILL)
-    return training.wait()
+class FlatShards(FSDPStrategy):  # type: ignore[misc]
+    """The strategy as it is on GPUs, as Lightning and torch refuse CPUs unless they are named."""
+
+    def _setup_model(self, model: nn.Module) -> FullyShardedDataParallel:
+        given: dict[str, Any] = {"device_id": torch.device("cpu"), **self.kwargs}
+        return FullyShardedDataParallel(model, **given)
 
 
-@pytest.mark.timeout(900)  # three trainers of two processes, each of which imports Lightning
-def test_sharded_training_that_was_killed_goes_on_with_the_bits_of_one_go(tmp_path: Path) -> None:
-    one_go, killed = tmp_path / "one_go", tmp_path / "killed"
+STRATEGIES = {
+    "fully_shard": (ModuleInShards, lambda: ModelParallelStrategy(2, 1)),
+    "flat": (Module, lambda: FlatShards(state_dict_type="sharded")),
+    "flat_layers": (
+        Module,
+        lambda: FlatShards(state_dict_type="sharded", auto_wrap_policy={nn.Linear}),
+    ),
+}
+"""The module and the strategy, by the name of a folder."""
 
-    assert trained(one_go) == 0
-    assert trained(killed, killed_at=6) == -signal.SIGKILL
-    assert trained(killed) == 0
 
-    expected, found = (aw.open_analysis(folder / "run.accw") for folder in (one_go, killed))
+def train(name: str, run: str, killed_at: int, place: int, processes: int, out: Path) -> None:
+    os.environ |= {"LOCAL_RANK": str(place), "WORLD_SIZE": str(processes), "NODE_RANK": "0"}
+    module, strategy = STRATEGIES[name]
+    folder = out / name / run
+    inputs = torch.randn(64, 65, generator=torch.Generator().manual_seed(1))
+    loader = DataLoader(TensorDataset(inputs, (inputs.sum(1) > 0).long()), 8)
+    trainer = pl.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        devices=2,
+        strategy=strategy(),
+        callbacks=[
+            ChangeCallback(folder / "run.accw"),
+            ModelCheckpoint(folder, save_last=True, every_n_epochs=1),
+        ],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    last = folder / "last.ckpt"
+    trainer.fit(module(killed_at), loader, ckpt_path=last if last.exists() else None)
+
+
+def until_killed(name: str, place: int, processes: int, out: Path) -> None:
+    train(name, "killed", KILLED_AT, place, processes, out)
+
+
+KILLED = ("fully_shard", "flat")
+
+SCENES: Scenes = [
+    *((partial(train, name, "one_go", -1), 2) for name in STRATEGIES),
+    *((partial(until_killed, name), 2) for name in KILLED),
+    *((partial(train, name, "killed", -1), 2) for name in KILLED),
+]
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the processes of all scenes have written."""
+    folder = tmp_path_factory.mktemp("played")
+    play(folder, SCENES)
+    return folder
+
+
+@pytest.mark.parametrize("name", KILLED)
+def test_sharded_training_that_was_killed_goes_on_with_the_bits_of_one_go(
+    played: Path, name: str
+) -> None:
+    expected, found = (
+        aw.open_analysis(played / name / run / "run.accw") for run in ("one_go", "killed")
+    )
+
     assert expected.steps.tolist() == [0, 4, 8]
     assert_same(found, expected)
+
+
+@pytest.mark.parametrize("name", ["flat", "flat_layers"])
+def test_any_strategy_gives_the_numbers_of_the_same_training(played: Path, name: str) -> None:
+    expected, found = (
+        aw.open_analysis(played / n / "one_go" / "run.accw") for n in ("fully_shard", name)
+    )
+
+    assert [p.name for p in found.parameters] == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert [p.shape for p in found.parameters] == [(97, 65), (97,), (3, 97), (3,)]
+    np.testing.assert_allclose(found.values, expected.values, rtol=4e-12)

@@ -737,6 +737,19 @@ def test_a_checkpoint_that_cannot_be_read_is_not_blamed_on_the_output(run: Run, 
     assert "cannot be written" not in str(caught.value)
 
 
+@pytest.mark.parametrize("can_reserve", [True, False])
+def test_a_large_file_holds_its_bytes_whether_or_not_space_can_be_reserved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_reserve: bool
+) -> None:
+    content = bytes(range(256)) * (files.RESERVED_BYTES // 256) + b"odd"
+    if not can_reserve:
+        monkeypatch.setattr(files, "_fallocate", lambda: None)
+
+    files.write_new(tmp_path / "large", content)
+
+    assert (tmp_path / "large").read_bytes() == content
+
+
 @pytest.mark.parametrize("writes", [0, 1, 2, 5, 9, 14, 25])
 def test_a_full_disk_is_a_clear_error_and_the_next_run_goes_on(
     run: Run, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int

@@ -16,13 +16,14 @@ from numpy.testing import assert_array_equal
 import accweight_core as aw
 from accweight_core.accumulate.block import MOST_STEPS, MOST_STEPS_DRAWN, walk_block
 from accweight_core.accumulate.cutting import Block, blocks_of
-from accweight_core.accumulate.streaming import STEPS, STRIP, Stream
+from accweight_core.accumulate.streaming import STEPS, Stream
 from accweight_core.accumulate.watching import Room, Squares
 from accweight_core.errors import FormatError
 from accweight_core.io import page_cache as storage
 from accweight_core.io.reading import OpenFiles
 from accweight_core.jit import tiers
 from accweight_core.jit.pooling import pool
+from accweight_core.jit.stream_loops import STRIP
 from accweight_core.schema import Run
 
 Stored = Callable[..., Run]
@@ -50,14 +51,30 @@ class Seen:
         self.steps.append(step)
         self.planes.append(plane.copy())
         if self.squares:
-            side, height, width, counts, *_ = self.squares
+            side, height, width, counts, _, inputs = self.squares
             sums, tops = (np.empty_like(counts) for _ in "st")
-            pool(plane.reshape(height, width), side, sums, tops)
+            sheet = on_a_sheet(plane, inputs) if inputs else plane.reshape(height, width)
+            pool(sheet, side, sums, tops)
             self.pools.append((sums / counts, tops))
 
-    def pooled(self, step: int, means: np.ndarray, tops: np.ndarray) -> None:
-        self.steps.append(step)
-        self.pools.append((means.copy(), tops.copy()))
+    def pooled(self, first_step: int, means: np.ndarray, tops: np.ndarray) -> None:
+        self.steps += range(first_step, first_step + len(means))
+        self.pools += zip(means.copy(), tops.copy(), strict=True)
+
+
+def on_a_sheet(plane: np.ndarray, inputs: int) -> np.ndarray:
+    """Return kernels of 3 x 3 on a sheet, a texel apart: outputs across, inputs down."""
+    kernels = plane.reshape(-1, inputs, 3, 3).transpose(1, 2, 0, 3)
+    apart = np.pad(kernels, ((0, 0), (0, 1), (0, 0), (0, 1)))
+    return apart.reshape(4 * inputs, -1)[:-1, :-1].copy()
+
+
+def kernels_of(side: int, outputs: int, inputs: int) -> Squares:
+    """Return the squares over kernels of 3 x 3."""
+    sheet = on_a_sheet(np.ones(outputs * inputs * 9, np.float32), inputs)
+    counts, tops = (np.empty([-(-n // side) for n in sheet.shape], np.float32) for _ in "ct")
+    pool(sheet, side, counts, tops)
+    return Squares(side, *sheet.shape, counts, inputs=inputs)
 
 
 def squares_of(side: int, height: int, width: int) -> Squares:
@@ -142,6 +159,23 @@ def test_squares_are_pooled_to_the_bits_of_the_whole_sheet(
     np.testing.assert_allclose(weighed.sum(), total.sum(), rtol=1e-5)
     np.testing.assert_allclose(seen[0].pools[-1][1].max(), total.max(), rtol=1e-6)
     assert all(outcomes)
+
+
+@pytest.mark.parametrize("outputs", [1, 37])
+@pytest.mark.parametrize(("side", "inputs"), [(4, 7), (4, 40), (8, 41), (16, 3), (16, 30), (32, 9)])
+def test_kernels_are_pooled_to_the_bits_of_the_sheet_they_lie_on(
+    stored: Stored, side: int, outputs: int, inputs: int
+) -> None:
+    run = run_of(stored, oracle.series((outputs, inputs, 3, 3), steps=3))
+    squares = kernels_of(side, outputs, inputs)
+    seen = Seen(squares), Seen(squares)
+
+    both(run, Block(0, outputs * inputs * 9), seen)
+
+    assert not seen[0].planes
+    for found, expected in zip(seen[0].pools, seen[1].pools, strict=True):
+        assert_array_equal(found[0], expected[0])
+        assert_array_equal(found[1], expected[1])
 
 
 @pytest.mark.parametrize("steps", [5, MANY])

@@ -10,7 +10,8 @@ import json
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,8 @@ def document(home: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def ask(home: Path, document: dict[str, Any]) -> Ask:
-    """Return what asks a TensorBoard of the exported runs, which has loaded them."""
+def ask(home: Path, document: dict[str, Any]) -> Iterator[Ask]:
+    """Yield what asks a TensorBoard of the exported runs, which has loaded them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from tensorboard import default, program
@@ -89,7 +90,9 @@ def ask(home: Path, document: dict[str, Any]) -> Ask:
             is_json = answer.headers.get_content_type() == "application/json"
             return json.load(answer) if is_json else answer.read()
 
-    return get
+    yield get
+    with suppress(AttributeError):  # its server of data, where it has one, ends with this pipe
+        board._ingester._stdin_handle.close()
 
 
 def expected_tags(analysis: aw.Analysis) -> set[str]:

@@ -14,7 +14,13 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 import accweight_core as aw
-from accweight_core.errors import AccweightError, MismatchError, SourceError, UnsupportedDtypeError
+from accweight_core.errors import (
+    AccweightError,
+    ArgumentTypeError,
+    MismatchError,
+    SourceError,
+    UnsupportedDtypeError,
+)
 from accweight_core.live.weights import weights_of
 from accweight_core.naming import layers_of
 from accweight_core.schema import Parameter
@@ -161,17 +167,35 @@ def test_what_is_no_model_is_an_error_that_lists_models(model: Any) -> None:
         aw.ChangeTracker(errors="raise").update(model)
 
 
-def test_a_module_in_flat_shards_is_refused_before_it_waits_for_other_processes(
+def test_flat_shards_that_tell_nothing_of_their_parameters_are_refused(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    flat = FullyShardedDataParallel.__new__(FullyShardedDataParallel)  # a GPU would be needed else
+    flat = FullyShardedDataParallel.__new__(FullyShardedDataParallel)  # as of another version
     nn.Module.__init__(flat)
+    flat._fsdp_wrapped_module = nn.Linear(2, 2)
     tracker = aw.ChangeTracker()
 
     tracker.update(nn.Sequential(nn.Linear(2, 2), flat))
 
-    assert "FullyShardedDataParallel has its weights in flat shards" in caplog.text
+    assert "does not tell what is in its shards" in caplog.text
     assert "shard with fully_shard" in caplog.text
+
+
+def test_weights_that_deepspeed_has_taken_away_are_refused_until_they_are_gathered() -> None:
+    model = nn.Linear(3, 2)
+    weights = model.weight.detach().clone()
+    for parameter in model.parameters():
+        parameter.ds_numel = parameter.numel()
+    tracker = aw.ChangeTracker(errors="raise")
+
+    tracker.update(model)
+    model.weight.data = torch.empty(0)
+    with pytest.raises(ArgumentTypeError, match=r"'weight' is sharded by DeepSpeed .*Gathered"):
+        tracker.update(model)
+    model.weight.data = weights + 1
+    tracker.update(model)
+
+    assert tracker.cumulative("weight").tolist() == pytest.approx(np.ones((2, 3)))
 
 
 def test_a_nested_mapping_without_weights_is_an_error() -> None:

@@ -71,8 +71,10 @@ def fully(place: int, processes: int, out: Path) -> None:
 
     shard_pictures.at_first = counted
     models = ((step, sharded(model_at(step), processes)) for step in range(STEPS))
-    track(out / f"fully_{name}.accw", models, **BUDGETS[name])
+    tracker = track(out / f"fully_{name}.accw", models, state_in="files", **BUDGETS[name])
     np.save(out / f"sent_{name}_{place}.npy", sent)
+    assert tracker._measuring._batches is not None
+    (out / f"room_{name}_{place}.txt").write_text(str(tracker._measuring._batches._room))
 
 
 def replicated_in_pairs(place: int, processes: int, out: Path) -> None:
@@ -216,6 +218,12 @@ def test_most_weights_are_not_sent(played: Path) -> None:
     sent = sum(np.load(played / f"sent_coarse_{place}.npy").sum() for place in range(3))
 
     assert sent < STEPS * elements / 3
+
+
+def test_all_processes_keep_their_state_in_files_beside_the_store(played: Path) -> None:
+    rooms = [(played / f"room_fine_{place}.txt").read_text() for place in range(2)]
+
+    assert all("MappedFile" in room for room in rooms)
 
 
 def test_a_process_that_cannot_draw_costs_the_pictures_of_that_step(played: Path) -> None:

@@ -341,6 +341,13 @@ def test_many_plates_of_a_layer_stand_on_each_other() -> None:
     assert places.corners[0, 0] == places.corners[2, 0] < places.corners[1, 0]
 
 
+def test_high_plates_of_a_layer_stand_beside_each_other() -> None:
+    places = places_of({f"gru.weight_{n}": (96, 32) for n in "abcd"})
+
+    assert len(set(places.corners[:, 1].tolist())) == 1
+    assert (np.diff(places.corners[:, 0]) > places.sizes[:-1, 0]).all()
+
+
 def test_a_network_without_layers_has_an_empty_place() -> None:
     places = arrange([])
 

@@ -18,7 +18,7 @@ from accweight_core.accumulate.cutting import Stretches, pieces_of
 from accweight_core.accumulate.folding import BlockSums, Sums
 from accweight_core.accumulate.observing import Observe
 from accweight_core.accumulate.stepwise import Buffers, Carry, walk_steps
-from accweight_core.accumulate.watching import Plane, PoolingWatcher, Room, Watcher
+from accweight_core.accumulate.watching import Plane, PoolingWatcher, Room, Squares, Watcher
 from accweight_core.io.reading import OpenFiles, neighbours, read_stretches, read_together
 from accweight_core.io.widening import working_dtype
 from accweight_core.jit import tiers
@@ -230,7 +230,8 @@ def _drawing(
 
     if watcher is None:
         return _Drawing(streaming.nothing(seen))
-    if isinstance(watcher, PoolingWatcher) and (squares := watcher.squares):
+    squares: Squares | None = getattr(watcher, "squares", None)  # of a `PoolingWatcher`
+    if squares is not None:
         drawn, room = streaming.pooled(steps, squares, take, seen)
         return _Drawing(drawn, room, is_final=room is squares.room)
     elements = sum(rows * columns for _, rows, columns in pieces)
@@ -261,14 +262,20 @@ class _Drawing:
 
     def show(self, watcher: Watcher, batch: range) -> None:
         """Pass the buffered steps to a watcher; at the reference step A_t is 0."""
-        pictures = (self.drawn.planes,) if self.room is None else (self.room.means, self.room.tops)
-        if batch.start == 0:
-            for picture in pictures:
-                picture[0] = 0
-        show = watcher if self.room is None else cast(PoolingWatcher, watcher).pooled
+        if self.room is None:
+            planes = self.drawn.planes
+            if batch.start == 0:
+                planes[0] = 0
+            for number, step in enumerate(batch):
+                watcher(step, planes[number])
+            return
         first = batch.start if self.is_final else 0
-        for number, step in enumerate(batch, first):
-            show(step, *(picture[number] for picture in pictures))
+        means, tops = (
+            plane[first : first + len(batch)] for plane in (self.room.means, self.room.tops)
+        )
+        if batch.start == 0:
+            means[0] = tops[0] = 0
+        cast(PoolingWatcher, watcher).pooled(batch.start, means, tops)
 
 
 def common_dtype(tensors: Sequence[StoredTensor]) -> np.dtype[Any]:

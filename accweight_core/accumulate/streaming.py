@@ -27,8 +27,8 @@ from accweight_core.jit.stream_loops import (
     BFLOAT16,
     CODES,
     FLOAT16,
+    ROOM,
     STEPS,
-    STRIP,
     Carried,
     Drawn,
     Source,
@@ -148,10 +148,10 @@ class Rows:
             take: Returns a buffer by name, number of elements and dtype.
             is_kept: Whether the rows are advanced in several calls.
         """
-        kept = rows * columns if is_kept else min(STRIP, rows * columns)
+        kept = rows * columns if is_kept else min(ROOM, rows * columns)
         is_narrow = stream.form != AS_STORED
-        weights = take("weights", (STEPS + 1) * STRIP, stream.dtype)
-        self.stored = take("stored", STRIP * stream.size_bytes if is_narrow else 0, np.uint8)
+        weights = take("weights", (STEPS + 1) * ROOM, stream.dtype)
+        self.stored = take("stored", ROOM * stream.size_bytes if is_narrow else 0, np.uint8)
         self.carried = Carried(
             columns, is_kept, weights, weights.view(np.float32),
             reference=take("w_0", kept, stream.dtype),
@@ -186,7 +186,7 @@ def pooled(steps: int, squares: Squares, take: Take, seen: Array) -> tuple[Drawn
         seen: (steps, elements) for the weights, or empty.
     """
     side, height, width, counts, room, inputs = squares
-    strip = take("planes", STEPS * STRIP, np.float32).reshape(STEPS, STRIP)
+    strip = take("planes", STEPS * ROOM, np.float32).reshape(STEPS, ROOM)
     length = side // 4 * len(counts) if inputs else padded(width)
     sums, tops = (
         take(f"rows {n}", steps * length, np.float32).reshape(steps, length) for n in range(2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +59,6 @@ class Room(NamedTuple):
         return cls(owner.reshape(-1), means, tops)
 
 
-@runtime_checkable
 class PoolingWatcher(Protocol):
     """A watcher that takes pooled values if the elements of its block are texels in row order."""
 
@@ -70,8 +69,8 @@ class PoolingWatcher(Protocol):
     def __call__(self, step_index: int, plane: Plane, /) -> None:
         """Take A_t, unpooled."""
 
-    def pooled(self, step_index: int, means: Plane, tops: Plane, /) -> None:
-        """Take means and maxima over squares; those of a room are there already.
+    def pooled(self, first_step: int, means: Plane, tops: Plane, /) -> None:
+        """Take means and maxima over squares at consecutive steps, (steps, rows, columns) each.
 
-        Other buffers are reused for the next call.
+        Those of a room are there already; other buffers are reused for the next call.
         """

@@ -27,7 +27,7 @@ _changing = Lock()
 
 LOOPS = (
     "jit/njit", "jit/operands", "jit/order", "jit/simd", "jit/step_loops", "jit/pooling",
-    "jit/halving", "jit/stream_loops",
+    "jit/kernel_pooling", "jit/halving", "jit/stream_loops",
 )  # fmt: skip
 """Modules whose functions are compiled into each other."""
 

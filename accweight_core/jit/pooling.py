@@ -1,7 +1,8 @@
 """Compiled loops that pool pictures, and that widen float16 and one-byte codes.
 
 Squares are added down their columns first, then across, so that a sheet pooled as a whole and one
-pooled while its weights stream past have the same bits; so have kernels that lie on no sheet.
+pooled while its weights stream past have the same bits; so have kernels that lie on no sheet
+(`kernel_pooling`).
 """
 
 from __future__ import annotations
@@ -168,12 +169,18 @@ def _pool_bands(
     target: Target, row: int,
 ) -> None:  # fmt: skip
     """Pool whole rows of squares."""
-    half = (width + 1) // 2
+    half, quarter = (width + 1) // 2, (width + 3) // 4
     scale = np.float32(0.25) if target.is_mean and side == 2 else np.float32(1)
     for band in range(row, row + bands):
         if side == 2:
             at, top_at = target.mean_at + band * target.line, target.top_at + band * target.line
             _pair_rows(path, first, width, side, scale, target.means, at, target.tops, top_at)
+        elif width >= 4 * LANES:
+            _fold_rows(path, first, width, side, row_sums, row_tops)
+            row_sums[quarter], row_tops[quarter] = 0, 0
+            if side > 4:
+                _fold_across(side // 4, quarter, row_sums, row_tops)
+            _write_squares(width, side, side, row_sums, row_tops, target, band)
         else:
             _pair_rows(path, first, width, side, scale, row_sums, 0, row_tops, 0)
             row_sums[half], row_tops[half] = 0, 0
@@ -235,6 +242,47 @@ def _pair_rows(
 
 
 @compiled_within
+def _fold_rows(path: Array, first: int, width: int, side: int, sums: Array, tops: Array) -> None:
+    """Combine rows down their columns, and four neighbours each, sixty-four columns at a time."""
+    even, done = width - width % 4, 0
+    while done < even:
+        done = min(done, even - 4 * LANES)
+        i = first + done
+        a, b = load(path, i), load(path, i + LANES)
+        c, d = load(path, i + 2 * LANES), load(path, i + 3 * LANES)
+        top_a, top_b, top_c, top_d = pattern(a), pattern(b), pattern(c), pattern(d)
+        for row in range(1, side):
+            j = i + row * width
+            u, v = load(path, j), load(path, j + LANES)
+            w, x = load(path, j + 2 * LANES), load(path, j + 3 * LANES)
+            a, b, c, d = a + u, b + v, c + w, d + x
+            top_a, top_b = larger(top_a, pattern(u)), larger(top_b, pattern(v))
+            top_c, top_d = larger(top_c, pattern(w)), larger(top_d, pattern(x))
+        low, high = evens(a, b) + odds(a, b), evens(c, d) + odds(c, d)
+        store(sums, done // 4, evens(low, high) + odds(low, high))
+        a, b, c, d = number(top_a), number(top_b), number(top_c), number(top_d)
+        low = number(larger(pattern(evens(a, b)), pattern(odds(a, b))))
+        high = number(larger(pattern(evens(c, d)), pattern(odds(c, d))))
+        top = larger(pattern(evens(low, high)), pattern(odds(low, high)))
+        store(tops, done // 4, number(top))
+        done += 4 * LANES
+    total = largest = np.float32(0)
+    for col in range(done, width, 2):
+        pair = np.float32(0)
+        for i in range(first + col, first + min(col + 2, width)):
+            sum_ = path[i]
+            largest = max(largest, sum_)
+            for row in range(1, side):
+                value = path[i + row * width]
+                sum_ += value
+                largest = max(largest, value)
+            pair += sum_
+        total += pair
+    if done < width:
+        sums[done // 4], tops[done // 4] = total, largest
+
+
+@compiled_within
 def _write_squares(
     width: int, high: int, side: int, row_sums: Array, row_tops: Array, target: Target, row: int
 ) -> None:
@@ -269,88 +317,6 @@ def _fold_across(side: int, width: int, row_sums: Array, row_tops: Array) -> Non
         if length % LANES:
             row_sums[length : length + LANES] = 0
             row_tops[length : length + LANES] = 0
-
-
-@compiled_within
-def gather_kernels(
-    path: Array,
-    first: int,
-    count: int,
-    element: int,
-    inputs: int,
-    width: int,
-    side: int,
-    sums: Array,
-    tops: Array,
-    target: Target,
-) -> None:
-    """Pool the next kernels of 3 x 3 of whole outputs, as `gather` does on the sheet they lie on.
-
-    They are four texels apart: the inputs of an output below each other, outputs side by side.
-
-    Args:
-        path: Non-negative values, flat.
-        first: First index of the kernels in `path`.
-        count: Number of their elements.
-        element: Index of the first element in the sheet.
-        inputs: Kernels of an output.
-        width: Texels per row of the sheet, without the gap at its end.
-        side: Side of a square, a multiple of 4.
-        sums: (side / 4 x squares of an output,) sums of the outputs of a square so far.
-        tops: Same shape, maxima.
-        target: Where squares are written as they are completed.
-    """
-    many = side // 4
-    squares, outputs = (inputs + many - 1) // many, (width + 1) // 4
-    begin = element // (9 * inputs)
-    for output in range(begin, begin + count // (9 * inputs)):
-        own = output % many
-        _pool_kernels(path, first, inputs, many, sums, tops, own * squares)
-        first += 9 * inputs
-        if own == many - 1 or output == outputs - 1:
-            for i in range((own + 1) * squares, many * squares):
-                sums[i] = tops[i] = 0
-            _write_kernels(inputs, many, own + 1, sums, tops, target, output // many)
-
-
-@compiled_within
-def _pool_kernels(
-    path: Array, first: int, inputs: int, many: int, sums: Array, tops: Array, at: int
-) -> None:
-    """Pool the kernels of one output, `many` at a time: down the three columns, then across."""
-    end = first + 9 * inputs
-    while first < end:
-        a = b = c = top_a = top_b = top_c = np.float32(0)
-        below = min(first + 9 * many, end)
-        for i in range(first, below, 3):
-            u, v, w = path[i], path[i + 1], path[i + 2]
-            a, b, c = a + u, b + v, c + w
-            top_a = u if u > top_a else top_a
-            top_b = v if v > top_b else top_b
-            top_c = w if w > top_c else top_c
-        top = top_a if top_a > top_b else top_b
-        sums[at], tops[at] = a + b + c, top if top > top_c else top_c
-        first, at = below, at + 1
-
-
-@compiled_within
-def _write_kernels(
-    inputs: int, many: int, outputs: int, sums: Array, tops: Array, target: Target, column: int
-) -> None:
-    """Write a column of squares from the sums of the outputs side by side in them."""
-    squares, across = (inputs + many - 1) // many, many
-    while across > 1:
-        across //= 2
-        for output in range(across):
-            own, pair = output * squares, 2 * output * squares
-            for i in range(squares):
-                sums[own + i] = sums[pair + i] + sums[pair + squares + i]
-                tops[own + i] = max(tops[pair + i], tops[pair + squares + i])
-    at, top_at = target.mean_at + column, target.top_at + column
-    for i in range(squares):
-        texels = 9 * outputs * min(many, inputs - i * many) if target.is_mean else 1
-        target.means[at + i * target.line] = sums[i] / np.float32(texels)
-        target.tops[top_at + i * target.line] = tops[i]
 
 
 @compiled

@@ -271,6 +271,17 @@ equal = _comparison("==")
 
 
 @_word
+def where_positive(typing: Any, lanes: Any, yes: Any, no: Any) -> Any:
+    """Return the lanes of `yes` where `lanes` is above 0, else those of `no`."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        zero = ir.Constant(lanes.vector, [0.0] * LANES)
+        return builder.select(builder.fcmp_ordered(">", values[0], zero), *values[1:])
+
+    return yes(lanes, yes, no), generate
+
+
+@_word
 def ones(typing: Any, mask: Any) -> Any:
     """Return the number of set bits of a mask."""
 
@@ -327,6 +338,16 @@ def _fold(combine: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
         return builder.extract_element(lanes, ir.IntType(32)(0))
 
     return generate
+
+
+@_word
+def lane(typing: Any, lanes: Any, index: Any) -> Any:
+    """Return one lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.extract_element(*values)
+
+    return lanes.dtype(lanes, types.intp), generate
 
 
 @_word

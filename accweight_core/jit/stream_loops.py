@@ -12,17 +12,24 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
+from accweight_core.jit.kernel_pooling import gather_kernels
 from accweight_core.jit.njit import compiled, compiled_within, inlined
 from accweight_core.jit.operands import Path, Planes, Steps
 from accweight_core.jit.order import LANES, LARGEST_SQUARE
-from accweight_core.jit.pooling import Target, gather, gather_kernels
+from accweight_core.jit.pooling import Target, gather
 from accweight_core.jit.simd import from_bfloat16, from_float16, load, store
 from accweight_core.jit.step_loops import REFERENCE_SQUARE, SQUARE, copy, square_of, take_rows
 from accweight_core.metrics.sums import SUMS
 
 STRIP = 1 << 15
-"""Weights read per checkpoint at a time: for shorter reads the system call costs more than the
-bytes. A sub-block has at most half of them."""
+"""About so many weights are read per checkpoint at a time: for shorter reads the system call costs
+more than the bytes. A sub-block has at most half of them."""
+
+MOST_SUB_BLOCKS = 4
+"""So many are read where three fit: rows of squares of a picture then end where a strip does."""
+
+ROOM = STRIP * MOST_SUB_BLOCKS // 3 + 22
+"""Weights that a buffer holds per checkpoint, a multiple of 64."""
 
 STEPS = 16
 """Checkpoints read before their weights are processed: 2 MiB of float32."""
@@ -186,6 +193,7 @@ def _stream(
 ) -> bool:
     """Do the same as `stream`."""
     height = STRIP // rows.columns
+    height = MOST_SUB_BLOCKS if height == MOST_SUB_BLOCKS - 1 else height
     is_short = begins and len(source.descriptors) <= STEPS + 1 and not rows.is_kept
     for top in range(0, len(rows.square), height):
         many, first = min(height, len(rows.square) - top), top * rows.columns
@@ -222,7 +230,7 @@ def _stream_strip(
             _pool(drawn, strip, batch)
         step += batch.many
         if step < last or rows.is_kept:
-            copy(rows.weights, batch.many * STRIP, rows.weights, 0, strip.elements)
+            copy(rows.weights, batch.many * ROOM, rows.weights, 0, strip.elements)
     if rows.is_kept:
         copy(rows.weights, 0, rows.previous, strip.at, strip.elements)
     return True
@@ -257,7 +265,7 @@ def _advance(
     place = 0 if drawn.side else batch.step * stride + strip.element
     planes = Planes(drawn.planes.reshape(-1)[place:], stride)
     found, todo = np.empty((strip.rows, batch.many, len(SUMS))), np.ones(strip.rows, np.bool_)
-    steps, path = Steps(w_0, square, w, w[STRIP:], STRIP), Path(total, total, is_begun)
+    steps, path = Steps(w_0, square, w, w[ROOM:], ROOM), Path(total, total, is_begun)
     if take_rows(steps, path, planes, found, todo):
         return False
     for row in range(strip.rows):  # a slice assignment takes seconds to compile
@@ -273,7 +281,7 @@ def _show(rows: Carried, drawn: Drawn, strip: _Strip, batch: _Batch) -> None:
     flat, stride = drawn.seen.reshape(-1), drawn.seen.shape[1]
     for t in range(batch.many):
         at = (batch.step + t) * stride + strip.element
-        copy(rows.weights, (batch.slot + t) * STRIP, flat, at, strip.elements)
+        copy(rows.weights, (batch.slot + t) * ROOM, flat, at, strip.elements)
 
 
 @inlined
@@ -303,7 +311,7 @@ def _read(source: Source, rows: Carried, strip: _Strip, batch: _Batch) -> bool:
     """Read and widen a strip at several steps; return whether all reads were complete."""
     size_bytes, weights = strip.elements * source.size_bytes, rows.weights.ctypes.data
     for t in range(batch.many):
-        step, at = batch.step + t, (batch.slot + t) * STRIP
+        step, at = batch.step + t, (batch.slot + t) * ROOM
         descriptor = source.descriptors[step]
         offset = source.offsets[step] + strip.first * source.size_bytes
         is_narrow = source.form != AS_STORED

@@ -7,6 +7,7 @@ Both give the same bits, so callers need not know which they get.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,37 @@ def halve(mean: Array, largest: Array, counts: Array, half: Array, half_largest:
         flat_memory(half_largest), half.strides[0] // 4, halved, len(half),
     )  # fmt: skip
     return halved
+
+
+def halve_levels(
+    sheet: Array, firsts: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]], counts: Array
+) -> None:
+    """Fill all levels of a sheet but the finest from it.
+
+    Args:
+        sheet: (steps, texels) float32, C order.
+        firsts: First texels of the mean and the maximum of each level, finest first.
+        sizes: (rows, columns) of each level.
+        counts: Elements per texel of the finest level, as in `halve`.
+    """
+    rows, cols = sizes[0]
+    if len(sizes) > 1 and are_compiled(len(sheet) * rows * cols // 16, "halve"):
+        from accweight_core.jit import halving
+
+        levels = np.array(firsts), np.array(sizes)
+        halving.halve_levels(sheet.reshape(-1), sheet.shape[1], len(sheet), *levels, counts)
+        return
+    mean, largest = (_plane(sheet, at, sizes[0]) for at in firsts[0])
+    for (first, top), size in zip(firsts[1:], sizes[1:], strict=True):
+        half, half_largest = _plane(sheet, first, size), _plane(sheet, top, size)
+        counts = halve(mean, largest, counts, half, half_largest)
+        mean, largest = half, half_largest
+
+
+def _plane(sheet: Array, first: int, size: tuple[int, int]) -> Array:
+    """Return a plane of a sheet: (steps, rows, columns)."""
+    rows, cols = size
+    return sheet[:, first : first + rows * cols].reshape(len(sheet), rows, cols)
 
 
 def place(path: Array, targets: Array, step: int, sheet: Array) -> bool:

@@ -19,6 +19,7 @@ import torch.distributed
 from torch import Tensor
 
 from accweight_core.errors import MismatchError
+from accweight_core.live.flat_shards import FlatPart
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Floats, Totals
 
@@ -35,7 +36,7 @@ def is_shared() -> bool:
 
 def is_sharded(values: Iterable[Any]) -> bool:
     """Tell whether any of these is a tensor of which other processes hold parts."""
-    return any(_placements(value) is not None for value in values)
+    return any(isinstance(v, FlatPart) or _placements(v) is not None for v in values)
 
 
 def _placements(value: Any) -> Any:
@@ -43,12 +44,14 @@ def _placements(value: Any) -> Any:
     return getattr(value, "placements", None) if isinstance(value, Tensor) else None
 
 
-def local_part(tensor: Tensor) -> tuple[int, Tensor]:
+def local_part(tensor: Tensor | FlatPart) -> tuple[int, Tensor]:
     """Return this process's part of a tensor, and its first element.
 
     Parts along the first axis are measured where they are; other ones are put together first,
     which all processes have to do at the same time.
     """
+    if isinstance(tensor, FlatPart):
+        return tensor.first, tensor.values
     placements = _placements(tensor)
     if placements is None:
         return 0, tensor

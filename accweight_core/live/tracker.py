@@ -115,8 +115,7 @@ class ChangeTracker(Results):
         checked_choice(errors, get_args(Errors), "errors")
         self._each_rank = each_rank
         self._has_stopped = False
-        is_stored = each_rank or rank() == 0
-        path = target_at(store, "an analysis") if store is not None and is_stored else None
+        path = target_at(store, "an analysis") if store is not None else None
         reports = Reports(errors)
         self._begun = partial(
             Measuring,
@@ -128,7 +127,7 @@ class ChangeTracker(Results):
         schedule = Schedule(every)
         super().__init__(self._begun(), reports)
         recorder = None
-        if path is not None:
+        if path is not None and (each_rank or rank() == 0):  # others keep the state of shards there
             recorder = Recorder(
                 path,
                 self._measuring,

@@ -7,6 +7,7 @@ are told by what they offer.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from accweight_core.errors import (
     ShapeMismatchError,
     UnsupportedDtypeError,
 )
+from accweight_core.live.flat_shards import FlatPart, flat_state, has_flat_shards
 from accweight_core.live.tensors import as_tensor
 from accweight_core.naming import SECOND_NAME, layers_of, without_wrappers
 from accweight_core.readers import hinted, names_in
@@ -43,13 +45,16 @@ class Weights:
     values: Mapping[str, Any]
     reader: str = ""
 
-    def tensor(self, name: str) -> Tensor:
-        """Return the values of a parameter, on the device where they are.
+    def tensor(self, name: str) -> Tensor | FlatPart:
+        """Return the values of a parameter, or those here of a shard, on the device where they are.
 
         Raises:
             UnsupportedDtypeError: If they are not numbers.
         """
-        values = checked_values(name, self.values[name])
+        given = self.values[name]
+        if isinstance(given, FlatPart):
+            return given
+        values = checked_values(name, given)
         try:
             return as_tensor(values)
         except (TypeError, UnsupportedDtypeError) as error:  # as of random keys of JAX
@@ -57,8 +62,8 @@ class Weights:
                 f"parameter {name!r} cannot be tracked: {error}; leave it out of the mapping"
             ) from error
 
-    def checked(self, parameter: Parameter, step: int, *, strict: bool) -> Tensor:
-        """Return the values of a parameter that can be measured.
+    def checked(self, parameter: Parameter, step: int, *, strict: bool) -> Tensor | FlatPart:
+        """Return the values of a parameter, or those here of a shard, that can be measured.
 
         Args:
             parameter: The parameter, as it was at the first step.
@@ -84,7 +89,8 @@ class Weights:
                 f"parameter {name!r} cannot be tracked at step {step}: {dtype} values have no "
                 "known scale and zero point; leave it out of the mapping"
             )
-        if strict and not bool(torch.isfinite(tensor).all()):
+        values = tensor.values if isinstance(tensor, FlatPart) else tensor
+        if strict and not bool(torch.isfinite(values).all()):
             raise NonFiniteError(f"parameter {name!r} holds NaN or infinity at step {step}")
         return tensor
 
@@ -145,29 +151,29 @@ def weights_of(model: Any, where: str = "") -> Weights:
     if not isinstance(model, nn.Module) and isinstance(policy, nn.Module):
         model = policy
     if isinstance(model, nn.Module):
-        if has_flat_shards(model):
-            raise ArgumentTypeError(
-                f"FullyShardedDataParallel has its weights in flat shards, which cannot be tracked"
-                f"{where and ' '}{where}; shard with fully_shard, or have all processes call "
-                "state_dict() at each update, and give that"
-            )
-        state = model.state_dict()
-        return _of_torch({n: v for n, v in state.items() if isinstance(v, Tensor)})
+        return _of_torch(state_of(model))
     raise ArgumentTypeError(
         f"expected a model, its state_dict(), or a mapping of parameter name to array or tensor"
         f"{where and ' '}{where}, got {type(model).__name__}"
     )
 
 
-def has_flat_shards(model: nn.Module) -> bool:
-    """Tell whether a model has parts in FullyShardedDataParallel, not in `fully_shard`.
+def state_of(model: nn.Module) -> dict[str, Tensor | FlatPart]:
+    """Return the tensors in the ``state_dict()`` of a torch module, without gathering shards.
 
-    Its ``state_dict()`` waits for all processes, of which all but the first one have stopped
-    tracking a model whose weights are whole there.
+    Raises:
+        ArgumentTypeError: If it is in shards that cannot be read.
     """
-    fsdp = sys.modules.get("torch.distributed.fsdp")
-    kind = getattr(fsdp, "FullyShardedDataParallel", ())
-    return any(isinstance(module, kind) for module in model.modules())
+    if has_flat_shards(model):
+        return flat_state(model)
+    for name, parameter in model.named_parameters():
+        if getattr(parameter, "ds_numel", parameter.numel()) != parameter.numel():
+            raise ArgumentTypeError(
+                f"parameter {name!r} is sharded by DeepSpeed (ZeRO stage 3), which cannot be "
+                "tracked; update within deepspeed.zero.GatheredParameters in all processes, or "
+                "analyze the checkpoints"
+            )
+    return {n: value for n, value in model.state_dict().items() if isinstance(value, Tensor)}
 
 
 def _of_mapping(given: Mapping[Any, Any], where: str) -> Weights:
@@ -185,17 +191,24 @@ def _of_torch(state: Mapping[str, Any]) -> Weights:
     return Weights(dict(zip(bare, state.values(), strict=True)))
 
 
-def _second_names(tensors: Mapping[str, Tensor]) -> set[str]:
+def _second_names(tensors: Mapping[str, Tensor | FlatPart]) -> set[str]:
     """Return the names of output layers that are the embedding, as files of torch have them."""
     places: dict[Any, str] = {}
     again = set()
     for name, tensor in tensors.items():
-        if tensor.numel():
-            part: Any = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-            place = tensor.device, part.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
-            if places.setdefault(place, name) != name and SECOND_NAME.search(name):
+        if math.prod(tensor.shape):
+            first_name = places.setdefault(_place(tensor), name)
+            if first_name != name and SECOND_NAME.search(name):
                 again.add(name)
     return again
+
+
+def _place(tensor: Tensor | FlatPart) -> Any:
+    """Return what two names of the same values have in common."""
+    if isinstance(tensor, FlatPart):
+        return tensor.shared
+    part: Any = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return tensor.device, part.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
 # --- Keras

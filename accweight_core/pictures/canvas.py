@@ -50,8 +50,8 @@ class TileCanvas:
         planes, shape = 2 if plan.base else 1, (segment, *tile.size(plan.base))
         self._planes = room or list(np.empty((planes, *shape), np.float32))
         self._tile = tile
-        self.counts = self._count(tile)
-        self._empty = None if self.counts.all() else self.counts == 0
+        self.counts, is_full = self._count(tile)
+        self._empty = None if is_full else self.counts == 0
         self.squares = self._squares(tile)
 
     def _squares(self, tile: Tile) -> Squares | None:
@@ -80,23 +80,32 @@ class TileCanvas:
             sums, tops = self._pooled(sheet)
             with np.errstate(invalid="ignore"):
                 np.divide(sums, self.counts[: len(sums), : sums.shape[1]], out=sums)
-            self._put(step, sums, tops)
-            self._advance(step)
-            return
-        rows, cols = sheet.shape
-        self._planes[0][step % self._segment, :rows, :cols] = sheet
-        self._advance(step)
+            self._put(step, sums[None], tops[None])
+        else:
+            self._put(step, sheet[None])
+        self._advance(step, 1)
 
     def draw_pooled(self, step: int, means: Picture, tops: Picture) -> None:
-        """Draw means and maxima over squares of the tile, if they are not in their room already."""
-        if self.squares is None or self.squares.room is None:
-            self._put(step, means, tops)
-        self._advance(step)
+        """Draw squares of the tile at several steps, if they are not in their room already.
 
-    def _put(self, step: int, means: Picture, tops: Picture) -> None:
-        rows, cols = means.shape
-        for plane, values in zip(self._planes, (means, tops), strict=True):
-            plane[step % self._segment, :rows, :cols] = values
+        Args:
+            step: The first step.
+            means: (steps, rows, columns), means over the squares.
+            tops: Likewise, maxima.
+        """
+        is_there, done = self.squares is not None and self.squares.room is not None, 0
+        while done < len(means):
+            end = min(len(means), done + self._segment - (step + done) % self._segment)
+            if not is_there:
+                self._put(step + done, means[done:end], tops[done:end])
+            self._advance(step + done, end - done)
+            done = end
+
+    def _put(self, step: int, *values: Picture) -> None:
+        """Put steps of one chunk into its planes."""
+        slot, (steps, rows, cols) = step % self._segment, values[0].shape
+        for plane, shown in zip(self._planes, values, strict=True):
+            plane[slot : slot + steps, :rows, :cols] = shown
 
     def _pooled(self, sheet: Picture) -> tuple[Picture, Picture]:
         side = 1 << self._plan.base
@@ -105,29 +114,31 @@ class TileCanvas:
         pool(sheet, side, sums, tops)
         return sums, tops
 
-    def _advance(self, step: int) -> None:
+    def _advance(self, step: int, steps: int) -> None:
         """Emit the gathered steps at the end of a chunk or of the run, NaN without an element."""
         slot = step % self._segment
+        end = slot + steps
         if self._empty is not None:
             for plane in self._planes:
-                plane[slot][self._empty] = np.nan
-        if slot == self._segment - 1 or step == self._plan.steps - 1:
-            self._emit(step - slot, [plane[: slot + 1] for plane in self._planes])
+                np.copyto(plane[slot:end], np.nan, where=self._empty)
+        if end == self._segment or step + steps == self._plan.steps:
+            self._emit(step - slot, [plane[:end] for plane in self._planes])
 
     def _placed(self, path: Picture) -> Picture:
         """Return the sheet with every element at its texel; a view if they are in that order."""
         return path.reshape(self._tile.lines) if self._tile.lines else self._sheet.placed(path)
 
-    def _count(self, tile: Tile) -> Picture:
-        """Return the number of elements per texel of the base level."""
+    def _count(self, tile: Tile) -> tuple[Picture, bool]:
+        """Return the number of elements per texel of the base level, and whether all have some."""
         if tile.is_complete:
-            return np.outer(*(n.astype(np.float32) for n in tile.filled(self._plan.base)))
+            down, across = (n.astype(np.float32) for n in tile.filled(self._plan.base))
+            return np.multiply.outer(down, across), bool(down.all() and across.all())
         counts = np.zeros(tile.size(self._plan.base), np.float32)
         found, _ = self._pooled(self._placed(np.ones(tile.elements, np.float32)))
         counts[: found.shape[0], : found.shape[1]] = found
         if not tile.lines:
             del self._sheet  # its gaps are zeros
-        return counts
+        return counts, bool(counts.all())
 
 
 class _Sheet:
@@ -193,9 +204,9 @@ class CanvasWatcher:
         """Draw A_t, unpooled."""
         self.canvas.draw(step, path)
 
-    def pooled(self, step: int, means: Picture, tops: Picture) -> None:
-        """Draw A_t, pooled."""
-        self.canvas.draw_pooled(step, means, tops)
+    def pooled(self, first_step: int, means: Picture, tops: Picture) -> None:
+        """Draw A_t at several steps, pooled."""
+        self.canvas.draw_pooled(first_step, means, tops)
 
 
 def counts_of(layout: Layout, level: int, tile: Tile) -> Picture:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from accweight_core.jit.tiers import halve
+from accweight_core.jit.tiers import halve, halve_levels
 from accweight_core.pictures.plan import Picture, PicturePlan
 
 
@@ -100,10 +100,17 @@ class Pyramid:
             sheet: (steps, texels).
             counts: (rows, columns) number of elements per texel of the finest level.
         """
-        views = {(plane.level, plane.name): plane.of(sheet) for plane in self.planes}
-        for level in self.levels[1:]:
-            finer = [views[level - 1, name] for name in planes_of(level - 1)]
-            counts = halve(finer[0], finer[-1], counts, views[level, "mean"], views[level, "max"])
+        firsts = {(plane.level, plane.name): plane.first for plane in self.planes}
+        names = [planes_of(level) for level in self.levels]
+        halve_levels(
+            sheet,
+            [
+                (firsts[at, n[0]], firsts[at, n[-1]])
+                for at, n in zip(self.levels, names, strict=True)
+            ],
+            [self.plan.size(level) for level in self.levels],
+            counts,
+        )
 
 
 def planes_of(level: int) -> Sequence[str]:

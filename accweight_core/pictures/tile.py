@@ -46,7 +46,7 @@ class Tile:
         """Number of elements."""
         return sum(stop - start for start, stop in self.stretches)
 
-    @property
+    @cached_property
     def is_complete(self) -> bool:
         """Whether every combination of digits in its ranges is an element."""
         return math.prod(stop - start for start, stop in self.ranges) == self.elements
@@ -73,11 +73,18 @@ class Tile:
 
     def pitches(self, level: int) -> tuple[int, int]:
         """Return the spacing of the rectangles on a sheet, in (rows, columns) at level 0."""
-        high, broad = (
-            max(-(-stop >> level) - (start >> level) for start, stop in intervals) << level
-            for intervals in (self.rows, self.cols)
-        )
-        return high, broad
+        if level not in self._pitches:
+            high, broad = (
+                max(-(-stop >> level) - (start >> level) for start, stop in intervals) << level
+                for intervals in (self.rows, self.cols)
+            )
+            self._pitches[level] = high, broad
+        return self._pitches[level]
+
+    @cached_property
+    def _pitches(self) -> dict[int, tuple[int, int]]:
+        """The spacing at the levels asked for so far."""
+        return {}
 
     def size(self, level: int) -> tuple[int, int]:
         """Return (rows, columns), at a level, of the sheet that holds all rectangles."""
@@ -201,14 +208,12 @@ class Tile:
 
         Only of a complete tile: its elements fill all crossings of these rows and columns.
         """
-        row, col = self._first_texel()
-        found = []
-        for down, first, size in zip((1, 0), (row, col), self.size(level), strict=True):
+        found, moves = [], self.moves(level)
+        for at, (first, size) in enumerate(zip(self._first_texel(), self.size(level), strict=True)):
             lines = np.array([first])
-            for (start, stop), move in zip(self.ranges, self.moves(level), strict=True):
-                step = move[0] if down else move[1]
-                if step:
-                    lines = (lines[:, None] + np.arange(stop - start) * step).reshape(-1)
+            for (start, stop), move in zip(self.ranges, moves, strict=True):
+                if move[at] and stop - start > 1:
+                    lines = np.add.outer(lines, np.arange(stop - start) * move[at]).reshape(-1)
             found.append(np.bincount(lines >> level, minlength=size))
         return found[0], found[1]
 

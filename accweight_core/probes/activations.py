@@ -147,13 +147,13 @@ def _counted(layer: str, axes: UnitAxes, batch: Batch) -> dict[str, Any]:
     whole = axes.of(batch.outputs[layer])
     if whole.dtype.itemsize < 4:
         whole = whole.astype(np.float32)
-    above = (whole > 0).view(np.uint8).sum(axis=2, dtype=np.uint32)
+    above = whole > 0
     rows = whole.reshape(len(whole), -1)  # in its own type per sample: half the time
     return {
         "samples": len(whole),
         "values": whole.size,
-        "positive": np.count_nonzero(above, axis=0),
-        "above": int(above.sum()),
+        "positive": np.count_nonzero(above.any(axis=2), axis=0),
+        "above": int(np.count_nonzero(above)),
         "sum": float(rows.sum(axis=1).sum(dtype=np.float64)),
         "squares": float(np.einsum("ij,ij->i", rows, rows).sum(dtype=np.float64)),
     }

@@ -63,11 +63,17 @@ def accuracy_of_halves(values: Array, labels: Array) -> float:
         return float("nan")
     if len(set(labels.tolist())) < 2:
         return float("nan")
-    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn import config_context
+    from sklearn.model_selection import StratifiedKFold
     from sklearn.preprocessing import StandardScaler
 
     scaled = StandardScaler().fit_transform(values.astype(np.float64))
-    halves = StratifiedKFold(2, shuffle=True, random_state=0)
-    with _unfinished() as regression:
+    halves = StratifiedKFold(2, shuffle=True, random_state=0).split(scaled, labels)
+    found = []
+    # `cross_val_score` gives the same in a third more time
+    with _unfinished() as regression, config_context(skip_parameter_validation=True):
         model = regression(max_iter=ROUNDS_OF_HALVES)
-        return float(cross_val_score(model, scaled, labels, cv=halves).mean())
+        for fitted, asked in halves:
+            model.fit(scaled[fitted], labels[fitted])
+            found.append(float((model.predict(scaled[asked]) == labels[asked]).mean()))
+    return float(np.mean(found))

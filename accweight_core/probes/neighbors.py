@@ -58,8 +58,7 @@ class Neighbors(Probe):
         if self._pixels is None:
             self._pixels = neighbours_of(self._inputs(), self.count, self.distance)
         nearest = neighbours_of(self._features.whole(), self.count, self.distance)
-        pairs = zip(nearest, self._pixels, strict=True)
-        shared = np.mean([np.isin(by_layer, by_pixels).mean() for by_layer, by_pixels in pairs])
+        shared = (nearest[:, :, None] == self._pixels[:, None, :]).any(axis=2).mean(axis=1).mean()
         return {
             "agreement": np.asarray(same_class(nearest, self._labels)),
             "pixel_agreement": np.asarray(same_class(self._pixels, self._labels)),

@@ -158,15 +158,23 @@ class Passes:
     def _measure(self, position: int, taking: Sequence[Asked], told: Callable[[], None]) -> None:
         nodes = list(dict.fromkeys(node for one in taking for node in one.context.kept))
         self.placed(position, nodes)
+        wanted = [self._wanted(one) for one in taking]
         for batch in self.batches(self.bound(position), self.rows_of(taking), nodes):
-            for one in taking:
-                rows = one.schema.rows
-                chosen = None if rows is None else np.isin(batch.rows, rows)
-                if chosen is None or chosen.all():
+            for one, mask in zip(taking, wanted, strict=True):
+                chosen = mask[batch.rows]
+                if chosen.all():
                     _give(one, batch)
-                elif chosen.any():
-                    _give(one, batch.only(chosen))
+                elif chosen.any():  # copies no more than the probe looks at
+                    _give(one, batch.only(chosen, (OUTPUT, *one.context.kept)))
             told()
+
+    def _wanted(self, one: Asked) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Return, for every sample, whether a probe looks at it."""
+        rows = one.schema.rows
+        found = np.full(len(self._data), rows is None)
+        if rows is not None:
+            found[rows] = True
+        return found
 
     def batches_of(self, asked: Sequence[Asked]) -> int:
         """Return the number of batches of a step for some probes."""

@@ -11,7 +11,7 @@ entry-point group ``accweight.probes``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -230,13 +230,14 @@ class Batch:
     outputs: Mapping[str, Array]
     constant: frozenset[str] = frozenset()
 
-    def only(self, chosen: npt.NDArray[np.bool_]) -> Batch:
-        """Return some of the samples."""
+    def only(self, chosen: npt.NDArray[np.bool_], nodes: Collection[str]) -> Batch:
+        """Return some of the samples, with the values of some of the nodes."""
+        taken = {name: self.outputs[name] for name in nodes}
         return Batch(
             self.rows[chosen],
             {name: value[chosen] for name, value in self.inputs.items()},
             self.targets[chosen],
-            {n: v if n in self.constant else v[chosen] for n, v in self.outputs.items()},
+            {n: v if n in self.constant else v[chosen] for n, v in taken.items()},
             self.constant,
         )
 

@@ -73,6 +73,7 @@ class Representation(Probe):
         self._inputs = context.collect(Values(flat_inputs))
         self._rows = self._layers[0].rows
         self._axes = int(self.axes)
+        self._first: float | None = None
         attributes = {**attributes_of(context, self._layers[0]), "node": ""}
         self._labels = np.array(attributes["targets"])
         if self._axes == 3:
@@ -104,18 +105,19 @@ class Representation(Probe):
             stages.append(values)
             if place < len(self._layers) - 1:
                 stages.append(bend(values))
-        kept = [self._narrowed(values) for values in stages]
-        return {
-            "features": np.stack(kept),
-            "separability": np.array([accuracy_of_halves(v, self._labels) for v in stages]),
-        }
+        kept = np.zeros((len(stages), len(self._rows), self._width), np.float32)
+        for place, values in enumerate(stages):
+            narrow = self._narrowed(values)
+            kept[place, :, : narrow.shape[1]] = narrow
+        if self._first is None:  # the inputs are the same at every step
+            self._first = accuracy_of_halves(stages[0], self._labels)
+        apart = [self._first, *(accuracy_of_halves(v, self._labels) for v in stages[1:])]
+        return {"features": kept, "separability": np.array(apart)}
 
     def _narrowed(self, values: Array) -> Array:
-        """Return values with as many features as there is room for: filled up, or projected."""
+        """Return values with no more features than there is room for: of more, projections."""
         projection = projection_of(self._chance(), values.shape[1])
-        narrow = values if projection is None else values @ projection
-        found: Array = np.pad(narrow, ((0, 0), (0, self._width - narrow.shape[1])))
-        return found
+        return values if projection is None else np.asarray(values @ projection)
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Return points at all stages, each stage seen from the same side at all steps."""

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from accweight_adapters.callbacks.training import State, TrackedTraining
 from accweight_adapters.torch.lightning import bare_names
+from accweight_core.live.flat_shards import has_flat_shards
 from accweight_core.live.schedule import Every
 from accweight_core.live.tracker import ChangeTracker
-from accweight_core.live.weights import has_flat_shards
+from accweight_core.live.weights import state_of
 
 if "lightning.pytorch" in sys.modules and not TYPE_CHECKING:  # one library under two names
     from lightning.pytorch import Callback
@@ -106,17 +105,14 @@ class ChangeCallback(Callback):  # type: ignore[misc]
     def _offer(self, trainer: Any, module: Any, *, force: bool = False, **figures: Any) -> None:
         self._training.offer(
             trainer.global_step,
-            partial(_weights, module),
+            partial(_weights, trainer, module),
             lambda: {**figures, **trainer.callback_metrics},
             force=force,
         )
 
 
-def _weights(module: Any) -> Any:
+def _weights(trainer: Any, module: Any) -> dict[str, Any]:
     """Return the weights by the names that they have in a checkpoint read from its file."""
-    if has_flat_shards(module):
-        return module  # for the tracker to refuse: gathering these waits for all processes
-    state = {
-        name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)
-    }
+    wrapped = trainer.strategy.model  # of FSDPStrategy: the shards are those of the wrapper
+    state = state_of(wrapped if has_flat_shards(wrapped) else module)
     return dict(zip(bare_names(state), state.values(), strict=True))

@@ -12,12 +12,13 @@ from typing import Any
 
 import onnx
 import torch
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto
 from torch import Tensor
 
-from accweight_adapters.execution.element_types import stored_tensor
+from accweight_adapters.execution.element_types import TYPES, stored_tensor
 from accweight_adapters.execution.limits import at_most, budget
 from accweight_adapters.execution.operators import OPERATORS
+from accweight_adapters.execution.operators.control import Declared
 from accweight_adapters.execution.operators.table import (
     NEWEST_OPSET,
     OLDEST_OPSET,
@@ -66,6 +67,7 @@ class Compilation:
     inner: dict[str, tuple[int, ...]] = field(default_factory=dict)
     arguments: list[int] = field(default_factory=list)
     results: list[int] = field(default_factory=list)
+    declared: list[Declared | None] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     uses: list[tuple[Operator | None, tuple[int, ...]]] = field(default_factory=list)
     size: int = 1
@@ -188,6 +190,7 @@ class Compilation:
                 body.program(),
                 len(body.arguments),
                 tuple(around.index(slot) for slot in body.captured.values()),
+                tuple(body.declared),
                 body.made(),
                 body.inner,
             )
@@ -345,7 +348,18 @@ def compiled(
         if slot is None:
             raise InvalidGraphError(f"nothing makes the output {output.name[:80]!r}")
         made.results.append(slot)
+        made.declared.append(_declared(output))
     return made
+
+
+def _declared(value: ValueInfoProto) -> Declared | None:
+    """Return what a graph says of the type and shape of a value; None if it leaves one open."""
+    tensor = value.type.tensor_type
+    if tensor.elem_type not in TYPES or not tensor.HasField("shape"):
+        return None
+    dims = tensor.shape.dim
+    shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)
+    return TYPES[tensor.elem_type], shape
 
 
 def _stored(proto: TensorProto) -> Tensor:

@@ -118,7 +118,9 @@ class OnnxNetwork(Network):
 
     def _inner(self, layers: Mapping[str, str], needed: set[int]) -> dict[str, str]:
         """Return the values in bodies of branches and loops by the names of nodes; layers first."""
-        made = [n for n, slots in self._graph.inner.items() if needed.intersection(slots)]
+        run = {s for step in self.program.steps if needed.intersection(step.outputs)
+               for s in step.outputs}  # fmt: skip
+        made = [n for n, slots in self._graph.inner.items() if run.intersection(slots)]
         values = {name: name for name in made if name not in self.slots}
         of_layers = {
             name: value

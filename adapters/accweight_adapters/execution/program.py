@@ -223,6 +223,8 @@ class Plan:
         for step in self._steps:
             for slot, value in _results(step, values):
                 values[slot] = functions[slot](value) if slot in functions else value
+                if isinstance(value, Tensor):
+                    check_value(step.what, value)
                 if step.static:
                     for twin, content in self._twins(slot, value):
                         values[twin] = content
@@ -283,6 +285,7 @@ class BodyProgram:
         steps: Operators in it.
         arguments: Number of its own inputs.
         captured: Positions of what it takes from around.
+        declared: Types and shapes of its outputs as the graph says; None where it does not.
         own: Slots of the values that it computes, by name.
         inner: For values in bodies within it, the slots that lead to these being run.
     """
@@ -292,6 +295,7 @@ class BodyProgram:
         program: Program,
         arguments: int,
         captured: tuple[int, ...],
+        declared: tuple[tuple[torch.dtype, tuple[int | None, ...]] | None, ...],
         own: Mapping[str, int],
         inner: Mapping[str, tuple[int, ...]],
     ) -> None:
@@ -301,6 +305,7 @@ class BodyProgram:
         self.steps = len(program.steps)
         self.arguments = arguments
         self.captured = captured
+        self.declared = declared
         self.own = own
         self.inner = inner
 

@@ -242,17 +242,26 @@ class _Group(NamedTuple):
 
 
 def _grouped(layer: ShownLayer | None, sizes: Floats) -> _Group:
-    """Return the plates of a layer side by side, or in lines of equal length if they are many.
+    """Return the plates of a layer in lines of equal length, about as wide as they are high.
 
-    For example, the four plates of a two-layer LSTM form a square.
+    For example, the four plates of a two-layer GRU, three times as high as wide, are one line.
     """
     plates = [plate.number for plate in layer.plates] if layer else []
     count = len(plates)
     if not count:
         return _Group(0.0, 0.0, [])
     divisors = [n for n in range(1, count + 1) if count % n == 0]
-    lines = min(divisors, key=lambda n: abs(n - math.sqrt(count)))
-    grid = np.array(plates).reshape(lines, count // lines)
+    return min((_in_lines(plates, lines, sizes) for lines in divisors), key=_elongation)
+
+
+def _elongation(group: _Group) -> float:
+    """Return how far a group is from a square, as wide ones are as from high ones."""
+    return abs(math.log(group.width / group.height))
+
+
+def _in_lines(plates: Sequence[int], lines: int, sizes: Floats) -> _Group:
+    """Return plates in lines of equal length, one below the other."""
+    grid = np.array(plates).reshape(lines, -1)
     widths, heights = sizes[grid, 0].max(axis=0), sizes[grid, 1].max(axis=1)
     lefts = np.concatenate([[0.0], np.cumsum(widths + PLATE_GAP)[:-1]])
     floors = np.cumsum((heights + LINE_GAP)[::-1])[::-1] - heights - LINE_GAP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor
 
 from accweight_adapters.execution.limits import check_size, spend
 from accweight_adapters.execution.operators.table import Call, Node, axis_in, operator
+
+Declared = tuple[torch.dtype, tuple[int | None, ...]]
+"""Type and shape of a value, as a graph says; None for lengths that it leaves open."""
 
 
 class Body(Protocol):
@@ -25,6 +29,9 @@ class Body(Protocol):
 
     captured: tuple[int, ...]
     """Positions of what it takes from around, among all that the node's bodies take."""
+
+    declared: tuple[Declared | None, ...]
+    """What it says of its outputs."""
 
     def __call__(self, *values: Any) -> tuple[Any, ...]:
         """Return its outputs."""
@@ -50,6 +57,55 @@ def _if(node: Node) -> Call:
     return chosen
 
 
+class _Rows:
+    """What the runs of a body give beside its states, to be stacked."""
+
+    def __init__(self, node: Node, body: Body, before: int) -> None:
+        self._type, self._refused = node.type, node.refused
+        self._declared = body.declared[before:]
+        self._columns: list[list[Tensor]] = [[] for _ in self._declared]
+        self._size_bytes = 0
+
+    def add(self, row: tuple[Tensor, ...]) -> None:
+        """Take those of one run.
+
+        Raises:
+            MemoryLimitError: If all of them together are too large.
+        """
+        for column, value in zip(self._columns, row, strict=True):
+            column.append(value)
+            self._size_bytes += value.numel() * value.element_size()
+        check_size(self._type, (self._size_bytes,), 1)
+
+    def stacked(self, like: Tensor | None, ways: Sequence[int] = ()) -> list[Tensor]:
+        """Return each along a new axis 0; without a run, what the body says of its outputs counts.
+
+        Args:
+            like: A tensor on their device.
+            ways: 1 for those whose last row comes first.
+
+        Raises:
+            UnsupportedOperatorError: If there was no run, and the body says no shape.
+        """
+        found = []
+        for index, (column, declared) in enumerate(zip(self._columns, self._declared, strict=True)):
+            if column:
+                backward = bool(ways) and ways[index]
+                found.append(torch.stack(column[::-1] if backward else column))
+            elif declared is None:
+                raise self._refused("runs its body not once, and the body says no shapes")
+            else:
+                dtype, shape = declared  # ONNX Runtime, too, takes 0 for what is not known
+                lengths = [0, *(length or 0 for length in shape)]
+                device = None if like is None else like.device
+                found.append(torch.empty(lengths, dtype=dtype, device=device))
+        return found
+
+
+def _first_tensor(values: tuple[Any, ...]) -> Tensor | None:
+    return next((value for value in values if isinstance(value, Tensor)), None)
+
+
 @operator("Loop", newest=25, free=True)
 def _loop(node: Node) -> Call:
     body: Body = node.bodies["body"]
@@ -57,24 +113,18 @@ def _loop(node: Node) -> Call:
 
     def looped(trips: Tensor | None, condition: Tensor | None, *values: Any) -> Any:
         state, around = values[:states], values[states:]
-        device = next((v.device for v in values if isinstance(v, Tensor)), None)
+        like = _first_tensor(values)
+        device = None if like is None else like.device
         most = None if trips is None else int(trips)
         going = True if condition is None else bool(condition)
-        rows: list[list[Tensor]] = []
-        trip, size_bytes = 0, 0
+        rows, trip = _Rows(node, body, 1 + states), 0
         while going and (most is None or trip < most):
             count = torch.tensor(trip, device=device)
             made = _run(body, (count, torch.tensor(going, device=device), *state), around)
             going, state = bool(made[0]), made[1 : 1 + states]
-            row = made[1 + states :]
-            rows = rows or [[] for _ in row]
-            for column, value in zip(rows, row, strict=True):
-                column.append(value)
-                size_bytes += value.numel() * value.element_size()
-            check_size(node.type, (size_bytes,), 1)
+            rows.add(made[1 + states :])
             trip += 1
-        scans = len(node.outputs) - states
-        return _result((*state, *(torch.stack(c) for c in rows or [[]] * max(0, scans) if c)))
+        return _result((*state, *(rows.stacked(like) if len(node.outputs) > states else ())))
 
     return looped
 
@@ -83,35 +133,32 @@ def _loop(node: Node) -> Call:
 def _scan(node: Node) -> Call:
     body: Body = node.bodies["body"]
     count = node.needed("num_scan_inputs")
-    states = body.arguments - count
-    batched = node.opset < 9
-    if batched and node.get("directions") and any(node.get("directions")):
-        raise node.refused("scans backwards before operator set 9, which is not known here")
-
-    def along(kind: str, number: int) -> tuple[list[int], list[int]]:
-        axes = node.get(f"scan_{kind}_axes") or [0] * number
-        ways = node.get(f"scan_{kind}_directions") or [0] * number
-        return list(axes), list(ways)
+    states, given = body.arguments - count, len(body.declared)
+    batched = node.opset < 9  # and every scan is along the axis after the samples
+    ways = node.get("directions" if batched else "scan_input_directions") or [0] * count
+    axes = node.get("scan_input_axes") or [0] * count
+    ways_out = node.get("scan_output_directions") or [0] * (given - states)
+    axes_out = node.get("scan_output_axes") or [0] * (given - states)
 
     def once(state: tuple[Any, ...], columns: tuple[Any, ...], around: tuple[Any, ...]) -> Any:
-        axes, ways = along("input", count)
         lines = [
             column.movedim(axis_in(axis, column.dim()), 0)
             for column, axis in zip(columns, axes, strict=True)
         ]
         lines = [line.flip(0) if way else line for line, way in zip(lines, ways, strict=True)]
-        rows: list[list[Tensor]] = []
+        lengths = [len(line) for line in lines]
+        if len(set(lengths)) > 1:
+            raise node.refused(f"scans inputs of different lengths: {lengths}")
+        rows = _Rows(node, body, states)
         for parts in zip(*(line.unbind(0) for line in lines), strict=True):
             made = _run(body, (*state, *parts), around)
-            state, row = made[:states], made[states:]
-            rows = rows or [[] for _ in row]
-            for column, value in zip(rows, row, strict=True):
-                column.append(value)
-        if not rows:
-            raise node.refused("scans over nothing")
-        axes, ways = along("output", len(rows))
-        stacked = [torch.stack(r[::-1] if way else r) for r, way in zip(rows, ways, strict=True)]
-        moved = [s.movedim(0, axis_in(a, s.dim())) for s, a in zip(stacked, axes, strict=True)]
+            state = made[:states]
+            rows.add(made[states:])
+        stacked = rows.stacked(_first_tensor(columns), ways_out)
+        moved = [
+            value.movedim(0, axis_in(axis, value.dim()))
+            for value, axis in zip(stacked, axes_out, strict=True)
+        ]
         return (*state, *moved)
 
     def scanned(*values: Any) -> Any:
@@ -126,6 +173,8 @@ def _scan(node: Node) -> Call:
             once(tuple(v[i] for v in own[:states]), tuple(v[i] for v in own[states:]), around)
             for i in range(own[0].shape[0])
         ]
+        if not samples:
+            raise node.refused("has a batch without samples")
         return _result(tuple(torch.stack(values) for values in zip(*samples, strict=True)))
 
     return scanned

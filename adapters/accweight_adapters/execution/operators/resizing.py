@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -40,6 +41,8 @@ ROUNDINGS: dict[str, Call] = {
     "floor": torch.floor,
     "ceil": torch.ceil,
 }
+BEFORE_11 = "before operator set 11"
+"""Rounding that had no name: down where an axis gets longer, up where it gets shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,16 @@ class Change:
     scale: float
     region: tuple[float, float] = (0.0, 1.0)
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the scaled length was no whole number."""
+        return self.after > 1 and abs(self.scale * self.before - self.after) > 1e-3
+
 
 @operator("Upsample", newest=10)
 def _upsample(node: Node) -> Call:
     mode = node.only("mode", "nearest", "linear", "bilinear", default="nearest")
-    rule = Rule(mode.removeprefix("bi"), "asymmetric", "floor", -0.75, False, False, 0.0)
+    rule = Rule(mode.removeprefix("bi"), "asymmetric", BEFORE_11, -0.75, False, False, 0.0)
     fixed = node.get("scales")
 
     def upsampled(x: Tensor, scales: Tensor | Numbers | None = None) -> Tensor:
@@ -118,8 +126,12 @@ def _resize(node: Node) -> Call:
 
 
 def _by_scale(x: Tensor, axes: Sequence[int], scales: Sequence[float]) -> list[Change]:
+    """Return the changes; lengths are float32 numbers before they are rounded, as scales are.
+
+    In float64, a third more of three would be 3.9999999 and so 3, and 4 for everyone else.
+    """
     return [
-        Change(x.shape[axis], math.floor(x.shape[axis] * scale), scale)
+        Change(x.shape[axis], math.floor(np.float32(x.shape[axis]) * np.float32(scale)), scale)
         for axis, scale in zip(axes, scales, strict=True)
     ]
 
@@ -148,12 +160,17 @@ def _resized(
         cropped = rule.coordinates == "tf_crop_and_resize"
         if change.before == change.after and change.scale == 1 and not cropped:
             continue
-        places = _positions(change, rule.coordinates)
+        if rule.coordinates == "align_corners" and change.is_cut:
+            raise node.refused(
+                f"scales {change.before} values by {change.scale:g} with align_corners, where ONNX "
+                "Runtime places them otherwise than the standard: export with sizes, or take the "
+                "engine 'ort'"
+            )
+        places = _positions(change, rule)
         if cropped:
             outside.append((axis, (places < 0) | (places > change.before - 1)))
         if rule.mode == "nearest":
-            near = ROUNDINGS[rule.rounding](places).clamp(0, change.before - 1).long()
-            x = x.index_select(axis, near.to(x.device))
+            x = x.index_select(axis, _nearest(places, change, rule.rounding).to(x.device))
             continue
         matrix = _weights(places, change, rule).to(x.dtype).to(x.device)
         x = torch.movedim(torch.movedim(x, axis, -1) @ matrix.T, -1, axis)
@@ -163,13 +180,24 @@ def _resized(
     return x
 
 
-def _positions(change: Change, coordinates: str) -> Tensor:
-    """Return where each output lies on the input axis, float64."""
+def _nearest(places: Tensor, change: Change, rounding: str) -> Tensor:
+    """Return the input that each output takes."""
+    if rounding == BEFORE_11:
+        rounding = "ceil" if change.scale < 1 else "floor"
+    found: Tensor = ROUNDINGS[rounding](places).clamp(0, change.before - 1).long()
+    return found
+
+
+def _positions(change: Change, rule: Rule) -> Tensor:
+    """Return where each output lies on the input axis, float64.
+
+    Positions that are rounded are float32, as scales are: what is whole stays whole.
+    """
     before, after, scale = change.before, change.after, change.scale
-    index = torch.arange(after, dtype=torch.float64)
+    dtype = torch.float32 if rule.mode == "nearest" else torch.float64
+    index, coordinates = torch.arange(after, dtype=dtype), rule.coordinates
     if coordinates == "align_corners":
-        # the length after scaling is not rounded here, as the standard's own tests have it
-        return index * (before - 1) / (scale * before - 1) if after > 1 else index * 0
+        return index * (before - 1) / (after - 1) if after > 1 else index * 0
     if coordinates == "asymmetric":
         return index / scale
     if coordinates == "tf_half_pixel_for_nn":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import Counter
@@ -73,6 +74,21 @@ def meant(name: object, known: Iterable[str]) -> str:
     """
     found = near(name, known) if isinstance(name, str) else []
     return f"did you mean {' or '.join(map(repr, found))}? " if found else ""
+
+
+def told(names: Iterable[str], values: Iterable[float], form: str) -> list[str]:
+    """Return each name with its value, "-" for NaN.
+
+    Args:
+        names: The names.
+        values: As many numbers.
+        form: How they are formatted.
+
+    >>> told(["conv", "fc"], [0.5, float("nan")], ".0%")
+    ['conv 50%', 'fc -']
+    """
+    pairs = zip(names, values, strict=True)
+    return [f"{name} {'-' if math.isnan(value) else format(value, form)}" for name, value in pairs]
 
 
 def counted(names: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from accweight_core.accumulate.cutting import Block, blocks_of
 from accweight_core.accumulate.grams import Grams
 from accweight_core.cli.app import application
 from accweight_core.jit import tiers
-from accweight_core.probes import trajectory
+from accweight_core.probes import walking
 from accweight_core.testing import values_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -70,7 +70,7 @@ def test_a_walk_gives_the_bits_of_the_probe_alone(
     run = written(tmp_path / "run", steps, plain=kind != "compressed", odd=kind == "odd")
     alone = apart(tmp_path, run)
 
-    monkeypatch.setattr(trajectory, "_gram", None)  # nothing is read twice
+    monkeypatch.setattr(walking, "_gram", None)  # nothing is read twice
     ways: list[dict[str, Any]] = [
         {"threads": 1, "picture_budget_bytes": 0},
         {"threads": 3, "block_elements": 16384, "keep_state": True},
@@ -100,7 +100,7 @@ def test_a_run_that_is_not_analysed_yet_is_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = written(tmp_path / "run", 3)
-    monkeypatch.setattr(trajectory, "_gram", None)
+    monkeypatch.setattr(walking, "_gram", None)
 
     found = aw.probe(run, probes="trajectory", out=tmp_path / "run.accw")
 

@@ -16,7 +16,7 @@ from torch import nn
 
 import accweight_core as aw
 from accweight_core.errors import ArgumentValueError, MissingLibraryError
-from accweight_core.probes.embedding import jumps
+from accweight_core.probes.layouts import jumps
 
 Array = np.ndarray[Any, Any]
 
@@ -150,6 +150,15 @@ def test_umap_does_not_jump_either(tmp_path: Path, noisy: list[Array]) -> None:
 
     assert found.array("jump")[1] < 0.2
     assert found.array("purity")[-1] > 0.99
+
+
+def test_umap_takes_layers_of_one_feature(tmp_path: Path) -> None:
+    pytest.importorskip("umap")
+    asked = "embedding:layer=features,method=umap,perplexity=8"
+
+    found = probed(tmp_path, [np.ones((1, 10)), 2 * np.ones((1, 10))], blobs(40), asked)
+
+    assert np.isfinite(found["embedding"].array("coordinates")).all()
 
 
 def test_a_missing_library_is_named(

@@ -13,7 +13,7 @@ from torch import nn
 
 import accweight_core as aw
 from accweight_core.errors import ArgumentValueError
-from accweight_core.probes.feature_visualization import FeatureVisualization, onsets, smoothed
+from accweight_core.probes.feature_visualization import FeatureVisualization
 from accweight_core.probes.pixels import shown
 
 STEPS = (0, 10, 20, 100, 200)
@@ -153,12 +153,9 @@ def test_options_that_make_no_sense_are_refused(tmp_path: Path, options: str, me
         probed(tmp_path, states, options, Plain(Classifier()), digits(24))
 
 
-def test_parts() -> None:
+def test_inputs_are_shown_in_colour_or_folded() -> None:
     assert shown(np.zeros((2, 3, 4, 5))).shape == (2, 4, 5, 3)
     assert shown(np.zeros((2, 7))).shape == (2, 3, 3, 1)
-    assert smoothed(np.ones((1, 1, 3, 3))).tolist() == np.ones((1, 1, 3, 3)).tolist()
-    similar = np.array([[0.95], [0.2], [0.99]])
-    assert onsets(similar, [1, 2, 3]).tolist() == [3]
 
 
 class Shifted(nn.Module):

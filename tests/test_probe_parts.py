@@ -15,7 +15,7 @@ from probe_networks import Plain, stack, steps_of, write_states
 import accweight_core as aw
 from accweight_core.cli.probes import list_page
 from accweight_core.errors import ArgumentValueError
-from accweight_core.probes.collecting import Largest, Top
+from accweight_core.probes.collecting import Largest, SumsOfSamples, Top
 from accweight_core.probes.options import as_probes
 from accweight_core.probes.patches import with_mask, without_unit
 from accweight_core.probes.probe import (
@@ -68,6 +68,21 @@ def test_the_largest_values_of_batches_are_those_of_all_samples() -> None:
         largest.add(batch(rows, values[rows]))
 
     np.testing.assert_array_equal(largest["node"], values.max(axis=0))
+
+
+def test_sums_of_samples_do_not_depend_on_batches() -> None:
+    values = np.random.default_rng(0).standard_normal(9) * 10.0 ** np.arange(9)
+
+    def sums_of(batches: list[list[int]]) -> Any:
+        sums = SumsOfSamples(lambda one: ({"all": own} for own in one.outputs["node"]))
+        for _ in range(2):  # a step starts with nothing
+            sums.begin()
+            for rows in batches:
+                sums.add(batch(rows, values[rows]))
+        return sums["all"]
+
+    assert sums_of([[0, 1, 2, 3], [4, 5, 6, 7, 8]]) == sums_of([[*range(9)]])
+    assert sums_of([[at] for at in range(9)]) == pytest.approx(values.sum())
 
 
 # ---------------------------------------------------------------- what is stored, and options

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from probe_networks import Plain, trained, write_states
 from torch import nn
 
 import accweight_core as aw
-from accweight_core.errors import ArgumentValueError
-from accweight_core.probes.representation import between, stages_of
+from accweight_core.analysis.motion import between
+from accweight_core.probes.representation import stages_of
 
 Array = np.ndarray[Any, Any]
 
@@ -87,7 +86,5 @@ def test_three_axes_and_many_features_have_their_room(tmp_path: Path) -> None:
     np.testing.assert_allclose(after, before, rtol=0.2)
 
 
-def test_a_share_outside_of_the_way_is_refused() -> None:
-    with pytest.raises(ArgumentValueError, match=r"share of the way is 1\.5; expected 0 to 1"):
-        between(np.zeros((1, 2)), np.ones((1, 2)), 1.5)
+def test_a_single_layer_has_no_function_behind_it() -> None:
     assert stages_of(["a"]) == ("input", "a")

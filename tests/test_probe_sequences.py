@@ -128,7 +128,7 @@ def test_tokens_are_no_numbers_that_could_be_optimised(made: Any, tmp_path: Path
 
     found = command(run, folder, LEGACY, FEATURES)
 
-    assert "the input is whole numbers, which cannot be optimised" in str(found.exception)
+    assert "the input is whole numbers, which have no gradient" in str(found.exception)
 
 
 def test_units_of_both_directions_are_those_of_the_module(made: Any, tmp_path: Path) -> None:

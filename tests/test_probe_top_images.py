@@ -57,5 +57,5 @@ def test_samples_of_whole_numbers_are_refused(tmp_path: Path) -> None:
     module = torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 2))
     tokens = np.zeros((20, 6), np.int64)
 
-    with pytest.raises(ArgumentValueError, match="whole numbers and several inputs have none"):
+    with pytest.raises(ArgumentValueError, match="whole numbers, which have no gradient"):
         probed(tmp_path, module, steps_of(module, 2), tokens, "top_images")

@@ -11,8 +11,6 @@ from probe_networks import write_states
 from sklearn.decomposition import PCA
 
 import accweight_core as aw
-from accweight_core.metrics.random_walk import walk_shares
-from accweight_core.probes.trajectory import path_components
 
 SHAPES = {"conv.weight": (4, 2, 3, 3), "conv.bias": (4,), "fc.weight": (6, 50)}
 
@@ -75,14 +73,6 @@ def test_a_straight_walk_is_a_line_and_a_turn_is_seen_in_the_cosines(tmp_path: P
     assert cosine[1, 5] == pytest.approx(1, abs=1e-6)
     assert cosine[1, 8] < 0.95
     assert turn["trajectory"].array("variance")[:2].sum() == pytest.approx(1, abs=1e-6)
-
-
-def test_the_share_of_a_random_walk_is_what_random_walks_have() -> None:
-    moved = np.random.default_rng(2).standard_normal((200, 4000)).cumsum(axis=0)
-
-    _, shares = path_components(moved @ moved.T, 3)
-
-    assert shares == pytest.approx(walk_shares(200), rel=0.1)
 
 
 def test_what_is_not_finite_is_left_out(tmp_path: Path) -> None:

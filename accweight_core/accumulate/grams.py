@@ -4,7 +4,7 @@ G[s, t] = <W_s - W_0, W_t - W_0>, in float64, needs all steps of a weight at onc
 of the parameter. A strip of some thousand weights at all steps makes one product of matrices (by
 BLAS, on one thread); strips are added up within a sub-block, and sub-blocks in the order of the
 elements, whatever order the blocks finish in. So neither threads nor the size of blocks change a
-bit, and `accweight_core.probes.trajectory` alone gives the bits that it gives beside the metrics.
+bit, and `accweight_core.probes.walking` alone gives the bits that it gives beside the metrics.
 """
 
 from __future__ import annotations

@@ -14,16 +14,15 @@ from typing import Any
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
-from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.collecting import Sums, Values
 from accweight_core.probes.context import Context
 from accweight_core.probes.known import padded_rows
 from accweight_core.probes.pixels import (
     PICTURE,
     as_picture,
+    picture_fields,
     picture_lengths,
     pictured,
-    scale_field,
 )
 from accweight_core.probes.probe import (
     Array,
@@ -34,7 +33,6 @@ from accweight_core.probes.probe import (
     Results,
     Schema,
     array,
-    final,
     option,
 )
 from accweight_core.probes.units import UnitAxes, unit_counts
@@ -61,23 +59,14 @@ class Activations(Probe):
         self._axes = context.axes_of(self.layers, "leave it out")
         self._node = self.node or next(iter(self._axes), context.layers[0])
         self._map_axes = context.checked_axes(self._node, "choose another one with node=")
-        self._rows = self._chosen(context)
+        named = context.checked_rows(self.rows)
+        self._rows = named if self.rows else context.chosen_rows(self.samples)
         self._sums = {
             layer: context.collect(Sums(partial(_counted, layer, axes)))
             for layer, axes in self._axes.items()
         }
         self._kept = context.collect(Values(self._of_chosen))
         return self._schema(self._maps(context.tried(self._node)[self._node]).shape[1:])
-
-    def _chosen(self, context: Context) -> Array:
-        """Return the samples that maps are kept of."""
-        try:
-            rows = [int(row) for row in self.rows]
-        except ValueError:
-            raise ArgumentValueError(
-                f"rows are numbers of samples joined by +, got {'+'.join(self.rows)}"
-            ) from None
-        return context.checked_rows(rows) if rows else context.chosen_rows(self.samples)
 
     def _schema(self, map_shape: tuple[int, ...]) -> Schema:
         units, height, width = map_shape
@@ -101,8 +90,7 @@ class Activations(Probe):
             array("values", "step layer unit",
                   "share of samples for which a unit is above 0 anywhere", "float32"),
             array("maps", f"step picture {PICTURE}", "maps of the node, by sample/unit", "float32"),
-            final("images", f"step picture {PICTURE}", "pictures of the maps: 128 is 0", "uint8"),
-            scale_field(),
+            *picture_fields("picture", "pictures of the maps"),
             attributes=attributes,
         )  # fmt: skip
 

@@ -6,7 +6,7 @@ the probe says only what it takes of a batch, and in `end` asks for the whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,29 @@ class Sums:
 
     def add(self, batch: Batch) -> None:
         """Add the terms of a batch."""
-        for name, term in self._terms(batch).items():
+        self._take(self._terms(batch))
+
+    def _take(self, terms: Mapping[str, Any]) -> None:
+        for name, term in terms.items():
             self._totals[name] = self._totals.get(name, 0) + term
 
     def __getitem__(self, name: str) -> Any:
         """Return a sum."""
         return self._totals[name]
+
+
+class SumsOfSamples(Sums):
+    """Sums over the samples of a step, one after the other: their bits do not depend on batches."""
+
+    def __init__(self, terms: Callable[[Batch], Iterable[Mapping[str, Any]]]) -> None:
+        """Add up what a function returns of each sample of a batch, by name."""
+        self._of_samples = terms
+        self._totals = {}
+
+    def add(self, batch: Batch) -> None:
+        """Add the terms of every sample of a batch."""
+        for terms in self._of_samples(batch):
+            self._take(terms)
 
 
 class Largest(Sums):
@@ -99,6 +116,27 @@ class Values:
         """Return the values of all samples."""
         found: Array = np.concatenate(self._kept)
         return found
+
+
+class Columns:
+    """Arrays of a batch by name, each of all batches of a step one after the other."""
+
+    def __init__(self, taken: Callable[[Batch], Mapping[str, Array]]) -> None:
+        """Keep what a function returns of each batch: samples along axis 0."""
+        self._taken = taken
+        self._kept: list[Mapping[str, Array]] = []
+
+    def begin(self) -> None:
+        """Start with nothing."""
+        self._kept = []
+
+    def add(self, batch: Batch) -> None:
+        """Take the arrays of a batch."""
+        self._kept.append(self._taken(batch))
+
+    def whole(self) -> dict[str, Array]:
+        """Return the arrays of all samples."""
+        return {n: np.concatenate([one[n] for one in self._kept]) for n in self._kept[0]}
 
 
 def flat_inputs(batch: Batch) -> Array:

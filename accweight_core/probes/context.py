@@ -134,6 +134,20 @@ class Context:
         """Names of the layers of the network, in its order; each is a node that can be kept."""
         return self.network.layers
 
+    @property
+    def only_input(self) -> Array:
+        """The samples of the only input, as they are stored: memory, or a file.
+
+        Raises:
+            ArgumentValueError: If the network has several.
+        """
+        if len(self.data.inputs) != 1:
+            raise ArgumentValueError(
+                f"probe {self.probe!r} takes networks of one input; this one takes "
+                f"{len(self.data.inputs)}"
+            )
+        return self.data.inputs[0]
+
     def keep(self, *nodes: str) -> tuple[str, ...]:
         """Ask for the values of nodes in every batch; return their names.
 
@@ -272,6 +286,18 @@ class Context:
         """Names of the layers with a value for every sample: not those of positions alone."""
         return tuple(layer for layer in self.layers if self.unit_axes(layer) is not None)
 
+    @property
+    def layers_with_matrices(self) -> tuple[str, ...]:
+        """Those of them that have a parameter of two axes or more, not norms; all if none has."""
+        matrices = [name for name, shape in self.network.parameters.items() if len(shape) > 1]
+        layers = self.layers_of_samples
+        found = tuple(
+            layer
+            for layer in layers
+            if any(n == layer or n.startswith((f"{layer}.", f"{layer}/")) for n in matrices)
+        )
+        return found or layers
+
     def checked_axes(self, node: str, how: str = "choose another one") -> UnitAxes:
         """Return where samples and units of a node are.
 
@@ -296,12 +322,20 @@ class Context:
         """
         return {node: self.checked_axes(node, how) for node in nodes or self.layers_of_samples}
 
-    def checked_rows(self, rows: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def checked_rows(
+        self, named: Sequence[int | str]
+    ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Return samples that are named by their numbers, ascending.
 
         Raises:
-            ArgumentValueError: If there is no such sample.
+            ArgumentValueError: If one is no number, or there is no such sample.
         """
+        try:
+            rows = [int(row) for row in named]
+        except ValueError:
+            raise ArgumentValueError(
+                f"rows are numbers of samples joined by +, got {'+'.join(map(str, named))}"
+            ) from None
         for row in rows:
             if not 0 <= row < len(self.data):
                 raise ArgumentValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,13 +11,17 @@ import numpy.typing as npt
 
 from accweight_core.errors import ArgumentValueError, MissingLibraryError
 from accweight_core.probes.context import Context
-from accweight_core.probes.probe import Array, Batch
+from accweight_core.probes.likeness import agreement
+from accweight_core.probes.probe import Array, Batch, Field, array
 from accweight_core.probes.units import UnitAxes
 
 MOST_FEATURES = 1024
 """Features of a sample that are kept; of more, so many random projections, which keep distances to
 a few hundredths (Johnson and Lindenstrauss). They are sparse (Li, Hastie and Church, KDD 2006): a
 dense projection of 500 samples took as long as 3,000 samples through a small network."""
+
+LEAST_POINTS = 4
+"""Samples that can be compared with each other."""
 
 MOST_PROJECTED = 1 << 15
 """Features that are projected; of nodes with more, the mean over positions of every unit is taken
@@ -59,7 +63,7 @@ class Features:
         chosen = node or (layers[-2] if len(layers) > 1 else layers[0])
         axes = context.checked_axes(chosen, "choose another one with layer=")
         rows = context.chosen_rows(points)
-        if len(rows) < 4:
+        if len(rows) < LEAST_POINTS:
             raise ArgumentValueError(
                 f"probe {context.probe!r} compares samples with each other; {len(rows)} are too few"
             )
@@ -95,24 +99,6 @@ def projection_of(chance: np.random.Generator, width: int) -> Any:
     seed = int(chance.integers(1 << 31))
     made = SparseRandomProjection(MOST_FEATURES, random_state=seed).fit(np.zeros((1, width)))
     return made.components_.T.astype(np.float32).tocsr()
-
-
-def fitted_components(values: Array, count: int) -> Any:
-    """Return scikit-learn's `PCA` of the first principal components, fitted.
-
-    Two of 1,000 samples by 1,024 features take 17 ms by ARPACK and 139 ms by all singular values;
-    the components differ by 1e-5 at most.
-
-    Args:
-        values: (samples, features).
-        count: Components, of which there are not more than samples or features.
-    """
-    from sklearn.decomposition import PCA
-
-    count = min(count, *values.shape)
-    is_iterative = 4 * count < min(values.shape) and bool(np.ptp(values, axis=0).any())
-    solver = "arpack" if is_iterative else "full"
-    return PCA(count, svd_solver=solver, random_state=0).fit(values)
 
 
 def labels_of(context: Context, rows: Array) -> list[int] | None:
@@ -155,6 +141,40 @@ def features_by_class(
     names = layers or context.layers_of_samples
     found = [Features.of(context, name, points) for name in names]
     return found, classes_of(context, found[0].rows)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far samples of one class agree at each of some nodes, and those of several do not.
+
+    Attributes:
+        rows: The samples; one, and nothing is stored, where they have no classes or are too few.
+    """
+
+    rows: Array
+    _features: tuple[Features, ...]
+    _labels: Array
+
+    @classmethod
+    def of(cls, context: Context, nodes: Iterable[str], points: int) -> Agreement:
+        """Return that of nodes, at so many samples at most."""
+        rows = context.chosen_rows(max(points, 1))
+        labels = labels_of(context, rows) if len(rows) >= LEAST_POINTS else None
+        if labels is None:
+            return cls(rows[:1], (), np.empty(0))
+        features = tuple(Features.of(context, node, points) for node in nodes)
+        return cls(rows, features, np.array(labels))
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The array of it, as a probe stores it."""
+        words = "mean cosine of pictures of one class, less that of several"
+        return (array("agreement", "step layer", words),) if self._features else ()
+
+    def values(self) -> dict[str, Array]:
+        """Return the arrays of `fields` for a step."""
+        found = [agreement(own.whole(), self._labels) for own in self._features]
+        return {"agreement": np.array(found)} if found else {}
 
 
 def inputs_of(context: Context, rows: Array) -> Array:

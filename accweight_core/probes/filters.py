@@ -19,9 +19,9 @@ from accweight_core.probes.likeness import likeness_to_last
 from accweight_core.probes.pixels import (
     PICTURE,
     as_picture,
+    picture_fields,
     picture_lengths,
     pictured,
-    scale_field,
 )
 from accweight_core.probes.probe import (
     Array,
@@ -72,8 +72,7 @@ class Filters(Probe):
             {"unit": names[: self.most], **picture_lengths(first.shape[1:])},
             array("weights", f"step unit {PICTURE}", "the filters themselves", "float32"),
             array("norm", "step unit", "norm of each filter"),
-            final("images", f"step unit {PICTURE}", "pictures: 128 is 0", "uint8"),
-            scale_field(),
+            *picture_fields("unit", "pictures"),
             final("similarity", "step unit", "cosine with the filter of the last step"),
             attributes={"parameter": self._parameter.name, "layer": self._parameter.layer},
         )

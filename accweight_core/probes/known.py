@@ -42,3 +42,9 @@ def mean_of_known(rows: Array) -> Array:
     """
     known = np.isfinite(rows)
     return ratio(np.where(known, rows, 0).sum(axis=1), known.sum(axis=1))
+
+
+def median_of_known(values: Array) -> float:
+    """Return the median of what is finite; NaN where nothing is."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else float("nan")

@@ -1,4 +1,4 @@
-"""How alike things are, filters, pictures or samples: cosines, and nearest neighbours."""
+"""How alike things are, filters, pictures or samples: cosines, nearest neighbours, classes."""
 
 from __future__ import annotations
 
@@ -40,3 +40,32 @@ def neighbours_of(points: Array, count: int, metric: str = "euclidean") -> Array
     search: Any = NearestNeighbors(n_neighbors=count, algorithm="brute", metric=metric).fit(points)
     found: Array = search.kneighbors(return_distance=False)
     return found
+
+
+def same_class(nearest: Array, labels: Array) -> float:
+    """Return the share of neighbours that are of the same class; NaN without classes.
+
+    Args:
+        nearest: (points, neighbours).
+        labels: (points,), or none.
+    """
+    if len(labels) != len(nearest):
+        return float("nan")
+    return float((labels[nearest] == labels[:, None]).mean())
+
+
+def agreement(values: Array, labels: Array) -> float:
+    """Return the mean cosine of samples of one class, less that of samples of several.
+
+    Args:
+        values: (samples, features); their mean over samples is taken away first.
+        labels: The class of each sample. NaN if there are no two of one, or only one.
+    """
+    towards = directions(values - values.mean(axis=0))
+    cosines = towards @ towards.T
+    known = np.isfinite(cosines) & ~np.eye(len(labels), dtype=bool)
+    same = labels[:, None] == labels
+    within, between = cosines[known & same], cosines[known & ~same]
+    if not within.size or not between.size:
+        return float("nan")
+    return float(within.mean() - between.mean())

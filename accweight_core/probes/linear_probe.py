@@ -9,10 +9,8 @@ apart. If the second falls while the first does not, a layer has come to know it
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +18,7 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
 from accweight_core.probes.features import attributes_of, features_by_class, inputs_of
+from accweight_core.probes.linear_classifier import accuracy_of_parts
 from accweight_core.probes.probe import Array, Needs, Probe, Schema, array, option
 
 ERRORS = 2.0
@@ -57,7 +56,7 @@ class LinearProbe(Probe):
             attributes={
                 **attributes_of(context, self._layers[0]),
                 "node": "",
-                "input": self._accuracies(inputs_of(context, rows))[0],
+                "input": accuracy_of_parts(inputs_of(context, rows), self._labels, self._fitted)[0],
                 "chance": float(shares.max() / shares.sum()),
                 "held_out": int((~self._fitted).sum()),
             },
@@ -82,25 +81,10 @@ class LinearProbe(Probe):
 
     def end(self) -> Mapping[str, Array]:
         """Return the accuracies of a classifier per layer."""
-        found = np.array([self._accuracies(layer.whole()) for layer in self._layers])
+        found = np.array(
+            [accuracy_of_parts(layer.whole(), self._labels, self._fitted) for layer in self._layers]
+        )
         return {"held_out": found[:, 0], "fitted": found[:, 1]}
-
-    def _accuracies(self, values: Array) -> tuple[float, float]:
-        """Return accuracy among the held-out samples, and among those fitted on; NaN if none is."""
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
-        if not np.isfinite(values).all():
-            return float("nan"), float("nan")
-        model: Any = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
-        fitted, wide = self._fitted, values.astype(np.float64)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the last plane is good enough
-            model.fit(wide[fitted], self._labels[fitted])
-        right = model.predict(wide) == self._labels
-        return float(right[~fitted].mean()), float(right[fitted].mean())
 
     @classmethod
     def summary(cls, result: ProbeResult) -> Sequence[str]:

@@ -13,7 +13,7 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
 from accweight_core.probes.features import Features, attributes_of, inputs_of, need_sklearn
-from accweight_core.probes.likeness import neighbours_of
+from accweight_core.probes.likeness import neighbours_of, same_class
 from accweight_core.probes.probe import Array, Needs, Probe, Schema, array, option
 
 
@@ -60,16 +60,11 @@ class Neighbors(Probe):
         nearest = neighbours_of(self._features.whole(), self.count, self.distance)
         shared = (nearest[:, :, None] == self._pixels[:, None, :]).any(axis=2).mean(axis=1).mean()
         return {
-            "agreement": np.asarray(self._same_class(nearest)),
-            "pixel_agreement": np.asarray(self._same_class(self._pixels)),
+            "agreement": np.asarray(same_class(nearest, self._labels)),
+            "pixel_agreement": np.asarray(same_class(self._pixels, self._labels)),
             "shared": np.asarray(shared),
             "nearest": nearest,
         }
-
-    def _same_class(self, nearest: Array) -> float:
-        if len(self._labels) != len(nearest):
-            return float("nan")
-        return float((self._labels[nearest] == self._labels[:, None]).mean())
 
     @classmethod
     def summary(cls, result: ProbeResult) -> Sequence[str]:

@@ -31,7 +31,7 @@ from accweight_core.probes.probe import (
     option,
     stacked,
 )
-from accweight_core.probes.units import side_by_side, unit_counts, unit_names
+from accweight_core.probes.units import by_node, side_by_side, unit_counts, unit_names
 from accweight_core.samples.rules import Rule
 from accweight_core.text import some
 
@@ -69,9 +69,8 @@ class NeuronActivation(Probe):
                 f"probe {self.name!r} compares subsets of samples; {context.data.path} has no "
                 "classes: say rule=x0>0.5 or save classes as y"
             )
-        counts = unit_counts(self._axes, MOST_UNITS)
+        self._counts = counts = unit_counts(self._axes, MOST_UNITS)
         self._classes, self._rows = len(classes), unit_names(counts)
-        self._ends = np.cumsum([*counts.values()])[:-1]
         kept = sum(min(count, self.units) for count in counts.values())
         return Schema.of(
             {"row": self._rows, "subset": names, "layer": [*self._axes], "unit": kept},
@@ -121,7 +120,7 @@ class NeuronActivation(Probe):
             found = (sums["subsets"] / sums["sizes"] - mean[:, None]) / spread[:, None]
         shares = sums["sizes"][: self._classes] / samples
         own = np.nan_to_num(found[:, : self._classes] ** 2) @ shares
-        means = [part.mean() for part in np.split(own, self._ends)]
+        means = [part.mean() for part in by_node(own, self._counts).values()]
         explained = np.array(means) if self._classes else np.full(len(means), np.nan)
         return {"means": found, "explained": explained}
 
@@ -130,7 +129,7 @@ class NeuronActivation(Probe):
         means = stacked(results, "means")
         last = np.nan_to_num(means[-1], nan=-np.inf)
         order: list[int] = []
-        for rows in np.split(np.arange(len(last)), self._ends):
+        for rows in by_node(np.arange(len(last)), self._counts).values():
             best = rows[np.argsort(-last[rows].max(axis=1), kind="stable")[: self.units]]
             order += best[np.argsort(last[best].argmax(axis=1), kind="stable")].tolist()
         return {"answers": means[:, order], "order": np.array(order)}

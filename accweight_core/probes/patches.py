@@ -27,6 +27,23 @@ def with_mask(network: BoundNetwork, node: str, axes: UnitAxes, mask: Array) -> 
     return network.patch({node: masked})
 
 
+def with_units(
+    network: BoundNetwork, node: str, axes: UnitAxes, units: Array, positions: Array | int | slice
+) -> BoundNetwork:
+    """Return a network in which a node is 0 but for one unit of each sample.
+
+    Args:
+        network: The network.
+        node: The node.
+        axes: Where its samples and units are.
+        units: (samples,) the unit of each.
+        positions: (samples,) the position at which it is left; or one of all; or several.
+    """
+    mask = np.zeros((len(units), axes.count, axes.positions), np.float32)
+    mask[range(len(units)), units, positions] = 1
+    return with_mask(network, node, axes, mask)
+
+
 def without_unit(network: BoundNetwork, node: str, axes: UnitAxes, unit: int) -> BoundNetwork:
     """Return a network in which one unit of a node is 0, also where it is not finite."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from accweight_core.probes.probe import Array, Field, Results
+from accweight_core.probes.probe import Array, Field, Results, final
 
 MIDDLE = 128
 """The pixel of the value 0; the largest and the smallest value are 255 and 1."""
@@ -43,10 +43,33 @@ def picture_lengths(shape: Sequence[int]) -> dict[str, int]:
     return dict(zip(PICTURE.split(), shape, strict=True))
 
 
-def scale_field() -> Field:
-    """Return the array that says which values the pixels 1 and 255 of `images` are."""
-    words = "the values that are black and white"
-    return Field("scale", ("step", "bound"), (0, 2), words, final=True)
+def sample_lengths(shape: Sequence[int]) -> dict[str, int]:
+    """Return axes for the values of a sample, and their lengths."""
+    return {f"axis{at}": length for at, length in enumerate(shape)}
+
+
+def picture_fields(axis: str, words: str) -> tuple[Field, Field]:
+    """Return the arrays that `pictured` and `pictured_each` make, as a probe stores them.
+
+    Args:
+        axis: The axis of the pictures of a step.
+        words: What they show, in a phrase.
+    """
+    bound = "the values that are black and white"
+    return (
+        final("images", f"step {axis} {PICTURE}", f"{words}: {MIDDLE} is 0", "uint8"),
+        Field("scale", ("step", "bound"), (0, 2), bound, final=True),
+    )
+
+
+def drawn_lengths(drawn: Callable[[Array], Array], shape: Sequence[int]) -> dict[str, int]:
+    """Return the lengths of the axes of pictures that a function makes of values of some shape.
+
+    Args:
+        drawn: Makes (pictures, height, width, channels) of (pictures, ...).
+        shape: Shape of the values of one picture.
+    """
+    return picture_lengths(drawn(np.zeros((1, *shape), np.float32)).shape[1:])
 
 
 def pictured(
@@ -72,6 +95,19 @@ def pictured(
         for index, scale in enumerate(largest)
     ]
     return {"images": np.stack(images), "scale": bounds(largest)}
+
+
+def pictured_each(values: Array, drawn: Callable[[Array], Array]) -> dict[str, Array]:
+    """Return `images` as `pictured` does, each picture on a scale of its own through all steps.
+
+    Args:
+        values: (steps, pictures, ...).
+        drawn: Makes (pictures, height, width, channels) of those of a step.
+    """
+    largest = np.max([np.abs(own).reshape(len(own), -1).max(axis=1) for own in values], axis=0)
+    scale = np.where(largest > 0, largest, 1).reshape(-1, 1, 1, 1)
+    images = [as_pixels(drawn(own) / scale, 1.0) for own in values]
+    return {"images": np.stack(images), "scale": bounds(np.ones(len(values)))}
 
 
 def bounds(largest: Array) -> Array:

@@ -10,7 +10,6 @@ plane is said by a logistic regression on all values of a stage, not on the pict
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,17 +17,17 @@ from typing import Literal
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
-from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.collecting import Values, flat_inputs
 from accweight_core.probes.context import Context
 from accweight_core.probes.features import (
     MOST_FEATURES,
     Features,
     attributes_of,
-    fitted_components,
     need_sklearn,
     projection_of,
 )
+from accweight_core.probes.linear_classifier import accuracy_of_halves
+from accweight_core.probes.planes import planes_along
 from accweight_core.probes.probe import (
     Array,
     Lengths,
@@ -40,6 +39,7 @@ from accweight_core.probes.probe import (
     final,
     option,
 )
+from accweight_core.text import told
 
 INPUT = "input"
 """The first stage."""
@@ -50,14 +50,6 @@ FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "none": lambda x: x,
 }
-
-PENALTY = 1.0
-"""Inverse strength of regularisation of the logistic regression, as is usual."""
-
-FOLDS = 2
-
-ROUNDS = 500
-"""Iterations of the logistic regression at most."""
 
 
 @dataclass
@@ -118,9 +110,9 @@ class Representation(Probe):
             narrow = self._narrowed(values)
             kept[place, :, : narrow.shape[1]] = narrow
         if self._first is None:  # the inputs are the same at every step
-            self._first = separability(stages[0], self._labels)
-        told = [self._first, *(separability(v, self._labels) for v in stages[1:])]
-        return {"features": kept, "separability": np.array(told)}
+            self._first = accuracy_of_halves(stages[0], self._labels)
+        apart = [self._first, *(accuracy_of_halves(v, self._labels) for v in stages[1:])]
+        return {"features": kept, "separability": np.array(apart)}
 
     def _narrowed(self, values: Array) -> Array:
         """Return values with no more features than there is room for: of more, projections."""
@@ -131,11 +123,11 @@ class Representation(Probe):
         """Return points at all stages, each stage seen from the same side at all steps."""
         count = len(results.steps)
         last = results.at("features", count - 1).astype(np.float64)
-        bases = views_of(last, self._axes)
+        planes = planes_along(last, self._axes)
         views = []
         for at in range(count):
             stages = results.at("features", at).astype(np.float64)
-            shown = [view(stage) for view, stage in zip(bases, stages, strict=True)]
+            shown = [plane.shown(stage) for plane, stage in zip(planes, stages, strict=True)]
             views.append(np.stack(shown))
         whole = np.stack(views)
         behind = max(whole.shape[1] - 2, 0)
@@ -147,9 +139,8 @@ class Representation(Probe):
         found = result.array("separability")[-1]
         if np.isnan(found).all():
             return []
-        pairs = zip(result.labels("stage"), found, strict=True)
-        told = ", ".join(f"{stage} {share:.0%}" for stage, share in pairs)
-        return [f"told apart by a plane at step {result.steps[-1]}: {told}"]
+        shares = ", ".join(told(result.labels("stage"), found, ".0%"))
+        return [f"told apart by a plane at step {result.steps[-1]}: {shares}"]
 
 
 def stages_of(layers: Sequence[str]) -> tuple[str, ...]:
@@ -164,95 +155,3 @@ def stages_of(layers: Sequence[str]) -> tuple[str, ...]:
         if place < len(layers) - 1:
             found.append(f"{layer}, bent")
     return tuple(found)
-
-
-def between(before: Array, after: Array, share: float) -> Array:
-    """Return points on their way from one stage to the next.
-
-    Args:
-        before: (points, axes) at s = 0.
-        after: Likewise at s = 1.
-        share: s, from 0 to 1.
-
-    Raises:
-        ArgumentValueError: If it is outside.
-    """
-    if not 0 <= share <= 1:
-        raise ArgumentValueError(f"the share of the way is {share:g}; expected 0 to 1")
-    return (1 - share) * before + share * after
-
-
-def views_of(stages: Array, axes: int) -> list[Callable[[Array], Array]]:
-    """Return, per stage, what takes its values to a picture.
-
-    Values of as many features as there are axes are shown as they are. Of others, the principal
-    components are, turned so that every stage is as like the one before it as can be (orthogonal
-    Procrustes): what remains of the motion is the layer's.
-
-    Args:
-        stages: (stages, points, features); features that are 0 everywhere do not count.
-        axes: Axes of the pictures.
-    """
-    found: list[Callable[[Array], Array]] = []
-    before: Array | None = None
-    for values in stages:
-        centre, basis = _basis(values, axes)
-        if before is not None and not _is_plain(values, axes):
-            shown = (values - centre) @ basis
-            left, _, right = np.linalg.svd(shown.T @ before)
-            basis = basis @ (left @ right)
-        if _is_plain(values, axes):
-            centre = np.zeros(values.shape[1])
-        found.append(_projection(centre, basis))
-        before = (values - values.mean(axis=0)) @ basis
-    return found
-
-
-def _is_plain(values: Array, axes: int) -> bool:
-    """Tell whether no more features than axes are in use, so that they can be shown themselves."""
-    return not np.any(values[:, axes:])
-
-
-def _basis(values: Array, axes: int) -> tuple[Array, Array]:
-    """Return centre and (features, axes): the features themselves, or principal components."""
-    basis = np.zeros((values.shape[1], axes))
-    if _is_plain(values, axes):
-        kept = min(axes, values.shape[1])
-        basis[range(kept), range(kept)] = 1
-        return np.zeros(values.shape[1]), basis
-    fitted = fitted_components(values, axes)
-    basis[:, : len(fitted.components_)] = fitted.components_.T
-    return fitted.mean_, basis
-
-
-def _projection(centre: Array, basis: Array) -> Callable[[Array], Array]:
-    return lambda values: np.asarray((values - centre) @ basis)
-
-
-def separability(values: Array, labels: Array) -> float:
-    """Return the share of samples whose class a logistic regression tells; NaN without classes.
-
-    It is fitted on one half of the samples and asked about the other, both ways round: among many
-    features, there is a plane between any few samples.
-    """
-    if len(labels) != len(values) or min(np.unique(labels, return_counts=True)[1]) < FOLDS:
-        return float("nan")
-    if len(set(labels.tolist())) < 2:
-        return float("nan")
-    from sklearn import config_context
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold
-    from sklearn.preprocessing import StandardScaler
-
-    scaled = StandardScaler().fit_transform(values.astype(np.float64))
-    model = LogisticRegression(C=PENALTY, max_iter=ROUNDS)
-    halves = StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(scaled, labels)
-    found = []
-    # `cross_val_score` gives the same in a third more time
-    with warnings.catch_warnings(), config_context(skip_parameter_validation=True):
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the last plane is good enough
-        for fitted, asked in halves:
-            model.fit(scaled[fitted], labels[fitted])
-            found.append(float((model.predict(scaled[asked]) == labels[asked]).mean()))
-    return float(np.mean(found))

@@ -18,6 +18,7 @@ from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.probes.context import Context
 from accweight_core.probes.known import padded_rows
 from accweight_core.probes.probe import Array, Needs, Probe, Results, Schema, final, option
+from accweight_core.probes.since import held_since
 from accweight_core.probes.unit_weights import filters_of, layers_with_filters
 from accweight_core.probes.walking import filters_at
 from accweight_core.schema import Parameter
@@ -145,10 +146,8 @@ def stable_since(speed: Array, steps: Sequence[int], quiet: float) -> Array:
     >>> stable_since(np.array([[0.0, 0.0], [1.0, 0.2], [0.0, 1.0], [0.0, 1.0]]), [0, 5, 9, 12], 0.1)
     array([ 5., nan])
     """
-    found = np.full(speed.shape[1], np.nan)
-    for layer, own in enumerate(speed[1:].T):
-        if len(own) and np.isfinite(own).all():
-            fast = np.flatnonzero(own > quiet * own.max())
-            place = int(fast[-1]) + 1 if len(fast) else 0
-            found[layer] = steps[place] if place < len(own) else np.nan
-    return found
+    paces = speed[1:]
+    if not len(paces):
+        return np.full(speed.shape[1], np.nan)
+    slow = paces <= quiet * paces.max(axis=0)
+    return np.where(np.isfinite(paces).all(axis=0), held_since(slow, steps[:-1]), np.nan)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
-from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.collecting import Top
 from accweight_core.probes.context import Context
 from accweight_core.probes.features import labels_of
@@ -36,7 +35,7 @@ from accweight_core.probes.probe import (
 )
 from accweight_core.probes.tiles import montage, tiles
 from accweight_core.probes.unit_gradients import unit_gradients
-from accweight_core.probes.varied import is_whole
+from accweight_core.probes.varied import differentiable_input
 from accweight_core.text import some
 
 SAME = 0.8
@@ -62,11 +61,9 @@ class TopImages(Probe):
 
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the shapes of samples and layer."""
-        if len(context.data.inputs) != 1 or is_whole(context):
-            raise ArgumentValueError(
-                f"probe {self.name!r} shows samples of one input as pictures, with gradients; "
-                "whole numbers and several inputs have none; see neuron_activation"
-            )
+        shape = differentiable_input(
+            context, "neuron_activation says what units make of such samples"
+        ).shape[1:]
         layers = context.layers_of_samples
         maps = [one for one in layers if (a := context.unit_axes(one)) and a.positions > 1]
         self._node = self.layer or (maps[-1:] or layers[-2:] or context.layers)[0]
@@ -77,10 +74,12 @@ class TopImages(Probe):
         self._top = context.collect(Top(self._largest, "values", self._count))
         self._labels = labels_of(context, np.arange(len(context.data)))
         units = min(self.units, self._axes.count)
-        empty = np.zeros((self._count, *context.data.inputs[0].shape[1:]), np.float32)
-        shape = montage(tiles(empty)).shape
+        drawn = montage(tiles(np.zeros((self._count, *shape), np.float32)))
         return Schema.of(
-            {"unit": list(map(str, range(units))), "rank": self._count, **picture_lengths(shape)},
+            {
+                "unit": list(map(str, range(units))), "rank": self._count,
+                **picture_lengths(drawn.shape),
+            },
             array("images", f"step unit {PICTURE}", "the samples that excite a unit most: dark "
                   "where it does not depend on them, orange where they raise it", "uint8"),
             array("rows", "step unit rank", "their numbers"),

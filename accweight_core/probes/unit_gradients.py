@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from accweight_core.probes.network import BoundNetwork, portions_of
-from accweight_core.probes.patches import with_mask
+from accweight_core.probes.patches import with_units
 from accweight_core.probes.probe import Array
 from accweight_core.probes.units import UnitAxes
 
@@ -38,8 +38,6 @@ def unit_gradients(
     """
     found = []
     for rows, filled in portions_of(len(x), size, AT_ONCE):
-        mask = np.zeros((len(filled), axes.count, axes.positions), np.float32)
-        mask[range(len(filled)), units[filled], places[filled]] = 1
-        own = with_mask(network, node, axes, mask)
+        own = with_units(network, node, axes, units[filled], places[filled])
         found.append(np.asarray(own.gradient(x[filled], (node, None)))[: len(rows)])
     return np.concatenate(found)

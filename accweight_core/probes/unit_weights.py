@@ -14,10 +14,13 @@ import numpy as np
 from accweight_core.arguments import brief
 from accweight_core.dtypes import is_measurable
 from accweight_core.errors import UnknownNameError
+from accweight_core.probes.binding.described import Described
 from accweight_core.probes.binding.recurrent import Stack, stacks_of
 from accweight_core.probes.context import Context
+from accweight_core.probes.network import Network
 from accweight_core.probes.probe import Array
-from accweight_core.schema import MEASURED_ROLES, Axis, Layer, Parameter, Role
+from accweight_core.probes.units import UnitAxes
+from accweight_core.schema import MEASURED_ROLES, Axis, Kind, Layer, Parameter, Role
 from accweight_core.text import meant, some
 
 
@@ -54,6 +57,15 @@ class UnitWeights:
         left = tuple(p.name for p in trained if p not in rows)
         return cls(count, tuple(rows), (), left)
 
+    @classmethod
+    def of_nodes(cls, network: Network, nodes: Mapping[str, UnitAxes]) -> dict[str, UnitWeights]:
+        """Return those of nodes of a network; nodes that are no layers have none."""
+        described = {layer.name: layer for layer in Described.of(network).layers}
+        return {
+            node: cls.of(described.get(node, Layer(node, Kind.OTHER, ())), axes.count)
+            for node, axes in nodes.items()
+        }
+
     @property
     def names(self) -> tuple[str, ...]:
         """All parameters of the layer."""
@@ -64,6 +76,15 @@ class UnitWeights:
     def are_known(self) -> bool:
         """Whether units have weights of their own."""
         return bool(self.rows or self.stacks)
+
+    def norm(self, values: Mapping[str, Array]) -> float:
+        """Return the norm over all weights of the layer.
+
+        Args:
+            values: As `squares` takes them.
+        """
+        flat = [values[name].reshape(-1) for name in self.names]
+        return float(np.sqrt(sum(float(np.vdot(own, own).real) for own in flat)))
 
     def squares(self, values: Mapping[str, Array]) -> Array:
         """Return (units,) float64: sums of squares over the weights of each.

@@ -11,11 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from accweight_core.probes.network import Array
+
+Position = Literal["centre", "last", "all"]
+"""A position of a unit: at the centre of its map or sequence, at the end; or all of them."""
 
 MOST_UNITS = 4096
 """Units of a node of which something is stored, unless a probe says otherwise."""
@@ -42,6 +45,13 @@ class UnitAxes:
     def positions(self) -> int:
         """Number of values per unit."""
         return math.prod(self.places)
+
+    def place(self, position: Position) -> int | slice:
+        """Return the index of a position among all of a unit."""
+        if position == "all" or not self.places:
+            return slice(None)
+        ends = [n // 2 if position == "centre" else n - 1 for n in self.places]
+        return int(np.ravel_multi_index(ends, self.places))
 
     def of(self, values: Array) -> Array:
         """Return values, samples first, as (samples, units, positions)."""
@@ -92,6 +102,17 @@ def unit_names(counts: Mapping[str, int]) -> tuple[str, ...]:
     ('conv/0', 'conv/1', 'fc/0')
     """
     return tuple(f"{node}/{unit}" for node, count in counts.items() for unit in range(count))
+
+
+def by_node(values: Array, counts: Mapping[str, int]) -> dict[str, Array]:
+    """Return the values of the units of each node.
+
+    Args:
+        values: (..., units), those of the first node first.
+        counts: Units of each node.
+    """
+    parts = np.split(values, np.cumsum([*counts.values()])[:-1], axis=-1)
+    return dict(zip(counts, parts, strict=True))
 
 
 def side_by_side(

@@ -8,7 +8,7 @@ and a token has the sum over its units.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -47,26 +47,28 @@ class Varied:
     network: BoundNetwork | None = None
 
     @classmethod
-    def of(cls, context: Context, node: str) -> Varied:
+    def of(cls, context: Context, node: str, token: int | None = None) -> Varied:
         """Return what is varied for the samples of a probe.
 
         Args:
             context: What the probe is told.
             node: The node that the user names; empty for the input, or for whole numbers the first
                 layer that has a vector for each of them.
+            token: The whole number that the user names as a baseline, if any.
 
         Raises:
-            ArgumentValueError: If the network has several inputs, or there is no such layer.
+            ArgumentValueError: If the network has several inputs, there is no such layer, or a
+                token is named where there are none.
             UnknownNameError: If there is no such node.
         """
-        if len(context.data.inputs) != 1:
-            raise ArgumentValueError(
-                f"probe {context.probe!r} explains networks of one input; this one takes "
-                f"{len(context.data.inputs)}"
-            )
-        port, shape = context.network.inputs[0], context.data.inputs[0].shape[1:]
+        port, shape = context.network.inputs[0], context.only_input.shape[1:]
         at_once = samples_at_once(context.network.inputs)
         if not node and not is_whole(context):
+            if token is not None:
+                raise ArgumentValueError(
+                    f"probe {context.probe!r}: token= is for inputs that are whole numbers; the "
+                    "baseline of others is baseline="
+                )
             return cls(port.name, shape, at_once=at_once)
         node = node or _embedding(context, shape)
         axes = context.checked_axes(node, "choose another one with node=")
@@ -77,6 +79,19 @@ class Varied:
         if self.axes is None:
             return batch.inputs[self.input].astype(np.float32, copy=False)
         return self.axes.of(batch.outputs[self.node]).astype(np.float32)
+
+    def baseline(self, values: Array, x: Array, element: float, token: int | None) -> Array:
+        """Return what is nothing beside what is varied of some samples.
+
+        Args:
+            values: What is varied.
+            x: The samples.
+            element: Every element of it.
+            token: The token of whose vectors it is made instead.
+        """
+        if token is None:
+            return np.full_like(values, element)
+        return self.likewise(np.full_like(x, token))
 
     def likewise(self, x: Array) -> Array:
         """Return what is varied of other samples."""
@@ -106,6 +121,23 @@ class Varied:
             made = bound.gradient({self.input: x[taken]}, (OUTPUT, unit), [self.node])
             parts.append(self.axes.made(np.asarray(made[self.node]), len(rows)))
         return np.concatenate(parts)
+
+    def gradients(self, x: Array, explained: Explained, numbers: Array) -> Callable[[Array], Array]:
+        """Return a function of what is varied: the gradient of one number of each sample.
+
+        Args:
+            x: The samples.
+            explained: Which numbers there are.
+            numbers: (samples,) the number of each.
+        """
+
+        def of(values: Array) -> Array:
+            def of_one(rows: Array, number: int) -> Array:
+                return self.gradient(values[rows], x[rows], explained.unit(number))
+
+            return by_unit(np.arange(len(x)), numbers, of_one)
+
+        return of
 
     def outputs(self, values: Array, x: Array) -> Array:
         """Return the output of the network for what is varied."""
@@ -154,6 +186,25 @@ def token_names(context: Context, rows: Array) -> list[list[str]]:
     ]
 
 
+def differentiable_input(context: Context, instead: str) -> Array:
+    """Return the samples of the only input, for probes that follow its gradient.
+
+    Args:
+        context: What the probe is told.
+        instead: What else to do if there is none.
+
+    Raises:
+        ArgumentValueError: If there are several inputs, or they are whole numbers.
+    """
+    found = context.only_input
+    if is_whole(context):
+        raise ArgumentValueError(
+            f"probe {context.probe!r}: the input is whole numbers, which have no gradient; "
+            f"{instead}"
+        )
+    return found
+
+
 def _embedding(context: Context, shape: tuple[int, ...]) -> str:
     """Return the first layer that has a vector for each number of a sample."""
     for layer in context.layers_of_samples:
@@ -174,24 +225,37 @@ class Explained:
         numbers: How many there are to choose from.
         at: Index of the position, None where there are none.
         is_last: Whether the numbers are along the last axis.
+        always: The number that is explained of all samples, if the user names one.
     """
 
     numbers: int
     at: int | None = None
     is_last: bool = True
+    always: int | None = None
 
     @classmethod
-    def of(cls, context: Context, output: Array, at: int) -> Explained:
+    def of(cls, context: Context, output: Array, at: int, always: int | None = None) -> Explained:
         """Return it for an output of (samples, numbers), or one of (samples, positions, numbers).
 
         Args:
             context: What the probe is told.
             output: The output for some samples.
             at: The position; negative ones count from the end.
+            always: The number that the user names.
 
         Raises:
-            ArgumentValueError: If the output has another form, or no such position.
+            ArgumentValueError: If the output has another form, or no such position or number.
         """
+        found = replace(cls._of_form(context, output, at), always=always)
+        if always is not None and not 0 <= always < found.numbers:
+            raise ArgumentValueError(
+                f"probe {context.probe!r}: there is no output {always}; the network has "
+                f"{found.numbers}, counted from 0"
+            )
+        return found
+
+    @classmethod
+    def _of_form(cls, context: Context, output: Array, at: int) -> Explained:
         if output.ndim == 2:
             if at not in (-1, 0):
                 raise ArgumentValueError(
@@ -226,6 +290,27 @@ class Explained:
         if self.at is None:
             return number
         return (self.at, number) if self.is_last else (number, self.at)
+
+    def chosen(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
+        """Return which number of each sample is explained, and its value as float64.
+
+        It is the one that the user names, else that of its class, else the largest.
+
+        Args:
+            outputs: The output for some samples.
+            targets: Their targets.
+        """
+        scores, classes = self.scores(outputs), self.classes(targets)
+        numbers = np.asarray(scores.argmax(axis=1), np.int64)
+        if self.always is not None:
+            numbers = np.full(len(scores), self.always, np.int64)
+        elif classes is not None and classes.min() >= 0 and classes.max() < self.numbers:
+            numbers = classes
+        return numbers, self.values(outputs, numbers)
+
+    def values(self, outputs: Array, numbers: Array) -> Array:
+        """Return (samples,) float64: one number of the output of each sample."""
+        return self.scores(outputs)[np.arange(len(numbers)), numbers].astype(np.float64)
 
     def classes(self, targets: Array) -> Array | None:
         """Return the class of every sample; None where samples have none."""

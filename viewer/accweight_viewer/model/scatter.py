@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from accweight_core.analysis.motion import between
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of
 from accweight_core.samples.pictures import Pictures
 from accweight_core.text import plain
@@ -226,8 +227,8 @@ class Scatter(ChosenArray):
         after = min(before + 1, len(own) - 1)
         length = float(own[after] - own[before])
         way = min(max((step - own[before]) / length, 0.0), 1.0) if length else 0.0
-        frames = [self._seen_at(at).placed(coordinates[at]) for at in (before, after)]
-        return frames[0] if way == 0 else (1 - way) * frames[0] + way * frames[1]
+        here, there = (self._seen_at(at).placed(coordinates[at]) for at in (before, after))
+        return between(here, there, way)
 
     def _seen_at(self, place: int) -> _Frame:
         """Return what is seen of the plane at a step."""

@@ -13,9 +13,9 @@ from accweight_viewer.model.session import Session
 from accweight_viewer.model.sheet import GAP, Pixels, Sheet, SheetGrid
 from accweight_viewer.panes.formatting import tip_text
 from accweight_viewer.panes.found_head import FoundHead
+from accweight_viewer.panes.found_pane import FoundPane
 from accweight_viewer.theme import Theme, theme_called
 from accweight_viewer.widgets.events import listen, place_of
-from accweight_viewer.widgets.pane import Pane
 
 INSET = 10
 FONT_PIXELS = 10
@@ -140,43 +140,28 @@ class SheetView(QtWidgets.QWidget):  # type: ignore[misc]
         self.update()
 
 
-class SheetPane(QtWidgets.QWidget, Pane):  # type: ignore[misc]
+class SheetPane(FoundPane):
     """The pictures, and the line above them.
 
     Attributes:
         sheet: What is shown.
-        view: The pictures.
-        head: The line above.
     """
 
     def __init__(self, session: Session, parent: Any = None) -> None:
-        super().__init__(parent)
         self.sheet = Sheet(session)
         theme = theme_called(session.settings.theme)
-        self.head = FoundHead(
+        head = FoundHead(
             "Pictures to show", "over input", "Ratings over the inputs that they are of"
         )
-        self.view = SheetView(self.sheet, theme)
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addWidget(self.head)
-        layout.addWidget(self.view, 1)
-        self.head.when_chosen(self._choose)
-        self.head.switch.clicked.connect(self._switch)
-        listen(self, session.time_changed, self.renew)
-        listen(self, session.data_changed, self.renew)
+        super().__init__(self.sheet, head, SheetView(self.sheet, theme), parent)
+        head.switch.clicked.connect(self._switch)
         listen(self, session.selection_changed, self._selected)
         self.set_theme(theme)
 
     @property
-    def is_useful(self) -> bool:
-        """Whether there is anything to show."""
-        return bool(self.sheet.choices)
-
-    def _choose(self, array: Any) -> None:
-        self.sheet.choose(array)
-        self.renew()
+    def note(self) -> str:
+        """How the pictures are to be read."""
+        return self.sheet.note
 
     def _switch(self, on: bool) -> None:
         self.sheet.over = bool(on)
@@ -188,19 +173,9 @@ class SheetPane(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     def renew(self) -> None:
         """Show the pictures of the step."""
-        self.head.list_choices(self.sheet.choices, self.sheet.chosen)
         self.head.switch.setVisible(self.sheet.can_be_over)
         self.head.switch.setChecked(self.sheet.over)
-        at = self.sheet.step
-        late = "" if at == self.sheet.session.step else f"step {at} \N{MIDDLE DOT} "
-        self.head.show_note(f"{late}{self.sheet.note}")
-        self.view.update()
-
-    def set_theme(self, theme: Theme) -> None:
-        """Apply the colours of a theme."""
-        self.head.set_theme(theme)
-        self.view.theme = theme
-        self.renew()
+        super().renew()
 
 
 def image_of(picture: Pixels) -> Any:

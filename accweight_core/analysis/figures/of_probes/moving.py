@@ -17,6 +17,7 @@ from accweight_core.analysis.figures.film import Frame, even
 from accweight_core.analysis.figures.of_probes.curves import heading, subtitle
 from accweight_core.analysis.figures.of_probes.points import painted, square_around
 from accweight_core.analysis.figures.page import MARGIN, SMALL, THEME, TITLE, more, page
+from accweight_core.analysis.motion import between
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
 from accweight_core.analysis.probe_pictures import pictures_at, scale_text
 from accweight_core.analysis.probe_results import ProbeResult
@@ -210,7 +211,7 @@ def _flown(
     last = len(stops) - 1
     for at, way, share in _times(len(stops), rate):
         following = min(at + 1, last)
-        here = (1 - way) * shown[at] + way * shown[following]
+        here = between(shown[at], shown[following], way)
         dots.set_offsets(here)
         for label, text in names.items():
             text.set_position(np.nanmedian(here[targets == label], axis=0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
+from bisect import bisect_right
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,7 +132,7 @@ class Recorder:
     def _new_places(self) -> list[int]:
         """Return the positions of the steps that are not stored yet."""
         steps, last = self._measuring.steps, self._last
-        return [place for place, step in enumerate(steps) if last is None or step > last]
+        return list(range(0 if last is None else bisect_right(steps, last), len(steps)))
 
     def _step(self, place: int, header: Header, drawn: StepPictures | None) -> WaitingStep:
         """Return the last step with its pictures and the state."""

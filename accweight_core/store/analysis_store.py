@@ -34,6 +34,7 @@ import numpy as np
 from msgspec import Struct
 
 from accweight_core.errors import StoreError, reason_of
+from accweight_core.gc_paused import gc_paused
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.store.array_part import StoredArray
@@ -89,6 +90,7 @@ class Store(Part):
         header: Header,
         write: Write | None = None,
         segments: tuple[_Segment, ...] = (),
+        whole: Header | None = None,
     ) -> None:
         """Create the object for an existing store.
 
@@ -97,12 +99,14 @@ class Store(Part):
             header: Header of the part in it.
             write: Function that writes the files of unfinished parameters.
             segments: The segments.
+            whole: The header of all steps, if it is known; by default, it is put together.
         """
         super().__init__(path, header, write)
         self._first = header
         self._segments = segments
         if segments:
-            self.header = grown(header, [s.document for s in segments], str(path))
+            documents = [segment.document for segment in segments]
+            self.header = whole or grown(header, documents, str(path))
             place = f"{STATES}/{len(self.header.checkpoints):06d}"
             self._state = State(path, self.header, self.write, place)
         self._own = Part(path, header)
@@ -130,6 +134,7 @@ class Store(Part):
             raise StoreError(f"{path}: cannot be read ({reason_of(error)})") from error
 
     @classmethod
+    @gc_paused()
     def begun_at(cls, path: Path) -> Store:
         """Return the finished or unfinished analysis at `path`.
 
@@ -171,7 +176,14 @@ class Store(Part):
     def with_segment(self, span: Span, document: SegmentDocument) -> Store:
         """Return the analysis with one more segment, which is in place."""
         added = _opened(self.path, self._first, span, document)
-        return Store(self.path, self._first, segments=(*self._segments, added))
+        whole = grown(self.header, [document], str(self.path))
+        return Store(self.path, self._first, segments=(*self._segments, added), whole=whole)
+
+    def with_merged(self, first: int, span: Span, document: SegmentDocument) -> Store:
+        """Return the analysis with one segment in place of those from a position on."""
+        merged = _opened(self.path, self._first, span, document)
+        segments = (*self._segments[:first], merged)
+        return Store(self.path, self._first, segments=segments, whole=self.header)
 
     def header_before(self, segment: int) -> Header:
         """Return the header of the analysis before one of its segments was added."""

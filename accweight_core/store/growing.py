@@ -148,8 +148,9 @@ def sweep_grown(store: Store) -> None:
         store: The analysis, whose lock is held.
     """
     path, place = store.path, real_place(store.path)
+    current = set(store.spans)
     for span in spans_in(place):
-        if span not in store.spans:
+        if span not in current:
             discard(path, place / SEGMENTS / span.name)
     last = len(store.header.checkpoints) - 1
     if is_folder(place / STATES):

@@ -25,7 +25,9 @@ Pictures are not compressed: on a real run zstd saved only a quarter, at 0.4 to 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -56,10 +58,16 @@ from accweight_core.store.segments import (
     header_of,
     spans_in,
 )
-from accweight_core.store.state import LATEST, STATE, State
+from accweight_core.store.state import FIRST_STATE, LATEST, STATE, State
 
 STATES = "states"
 """Folder of the states after steps that were added."""
+
+
+def state_after(last: int) -> str:
+    """Return the name of the state after the step at a position."""
+    return f"{last + 1:06d}"
+
 
 MOST_TRIES = 100
 """How often a read is repeated because segments were merged meanwhile."""
@@ -107,8 +115,7 @@ class Store(Part):
         if segments:
             documents = [segment.document for segment in segments]
             self.header = whole or grown(header, documents, str(path))
-            place = f"{STATES}/{len(self.header.checkpoints):06d}"
-            self._state = State(path, self.header, self.write, place)
+            self._state = self.state_of(len(self.header.checkpoints))
         self._own = Part(path, header)
 
     @classmethod
@@ -242,6 +249,32 @@ class Store(Part):
         """Whether the elements of each parameter were all finite at the first step."""
         lost = self.totals_at(slice(0, 1))[0, :, SUMS.index("nonfinite")]
         return [bool(count == 0) for count in lost]
+
+    @property
+    def first_steps(self) -> int:
+        """The number of steps in its own folder."""
+        return len(self._first.checkpoints)
+
+    @property
+    def newest_state(self) -> int | None:
+        """The number of steps after which a state is stored; None if there is none.
+
+        The state after some steps is left out where training is faster than writing: then it is
+        that of an earlier step, from which training can be measured again.
+        """
+        with suppress(OSError):
+            names = set(os.listdir(self.path / STATES))
+            for last in reversed(range(self.first_steps, len(self.header.checkpoints))):
+                if state_after(last) in names:
+                    return last + 1
+        is_first = self.header.keeps_state and self.state_of(self.first_steps).is_there()
+        return self.first_steps if is_first else None
+
+    def state_of(self, steps: int) -> State:
+        """Return the state after the first so many steps."""
+        is_first = steps == self.first_steps
+        place = FIRST_STATE if is_first else f"{STATES}/{state_after(steps - 1)}"
+        return State(self.path, self.header, self.write, place)
 
     def gathered(self, steps: range, take: Callable[[Part, slice], Found]) -> list[Found]:
         """Return what is taken of each part that holds some of the steps, in step order.

@@ -121,6 +121,9 @@ def test_a_step_is_measured_by_how_many_there_are(results: dict[str, Any]) -> No
 
     assert [row["point"] for row in found] == [3, 5]
     assert [row["segments"] for row in found] == [3, 5]
+    tracked = rows(results, "steps", 1)
+    assert [row["segments"] for row in tracked] == [4, 6]  # the first of it is one step alone
+    assert found[0]["ratio"] == tracked[0]["ratio"] == 1
 
 
 def test_a_disk_that_was_not_cold_is_told(results: dict[str, Any]) -> None:

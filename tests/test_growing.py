@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import store_edits
+from safetensors.numpy import save_file
 from thorough import THOROUGH
 
 import accweight_core as aw
@@ -23,10 +24,10 @@ from accweight_core.analysis.reading import findings_of
 from accweight_core.analysis.sources import Stored
 from accweight_core.errors import StepOrderError, StoreError
 from accweight_core.jobs.growing import GrowingAnalysis, MeasuredStep
-from accweight_core.store import files, merging, zarr_chunks
+from accweight_core.store import analysis_store, files, merging, records, zarr_chunks
 from accweight_core.store.header import Header
 from accweight_core.store.merging import due
-from accweight_core.store.records import FORMAT_VERSION
+from accweight_core.store.records import FORMAT_VERSION, CheckpointRecord, SegmentDocument
 from accweight_core.store.segments import Span
 from accweight_core.store.step_pictures import draw_step
 
@@ -173,6 +174,61 @@ def test_a_step_writes_new_files_only(tmp_path: Path) -> None:
 
     changed = {name for name, stamp in before.items() if stamps(out).get(name) != stamp}
     assert {Path(name).parts[0] for name in changed} == {"states"}
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[Span]:
+    """The segments whose documents are read from now on."""
+    found, document_of = list[Span](), analysis_store.document_of
+
+    def noted(path: Path, span: Span) -> SegmentDocument:
+        found.append(span)
+        return document_of(path, span)
+
+    monkeypatch.setattr(analysis_store, "document_of", noted)
+    return found
+
+
+def test_what_earlier_steps_say_is_read_once_to_append_a_file(
+    tmp_path: Path, read: list[Span]
+) -> None:
+    files = [tmp_path / f"step_{step}.safetensors" for step in range(6)]
+    for step, file in enumerate(files):
+        save_file({"fc.weight": STEPS[10 * step]["fc.weight"]}, file)
+    out = tmp_path / "grown.accw"
+    aw.analyze(files[:2], out, keep_state=True)
+    for file in files[2:5]:
+        aw.append(file, out)
+    read.clear()
+
+    aw.append(files[5], out)
+
+    assert read == [Span(place, place) for place in (2, 3, 4)]
+
+
+def test_what_earlier_steps_say_is_neither_read_nor_checked_again_while_it_stays_open(
+    tmp_path: Path,
+    whole: aw.Analysis,
+    numbers: aw.Analysis,
+    read: list[Span],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checked, check = list[int](), records._check_checkpoints
+    header = replace(unmeasured(whole.header), keeps_state=False)
+
+    def counted(found: Sequence[CheckpointRecord]) -> None:
+        checked.append(len(found))
+        check(found)
+
+    with GrowingAnalysis.begin(
+        tmp_path / "live.accw", header, measured(numbers, 0, header)
+    ) as growing:
+        monkeypatch.setattr(records, "_check_checkpoints", counted)
+        for place in range(1, 3):
+            growing.add_step(measured(numbers, place, header))
+
+    assert not read
+    assert set(checked) == {2}  # a new one after the one before it
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:

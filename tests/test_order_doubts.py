@@ -56,14 +56,10 @@ def test_the_ends_tell_what_all_names_do(
     ],
 )
 def test_other_names_are_read_one_by_one(names: list[str]) -> None:
-    told = [Told(name, step, BY_NUMBER) for step, name in enumerate(names)]
-
-    assert not order_doubts._only_count_up(told)
+    assert not order_doubts._only_count_up(names)
 
 
 @pytest.mark.parametrize("name", ["step_{}.pt", "epoch{}.ckpt", "run3/checkpoint-{}/model.pt",
                                   "ckpt{:05}.weights.h5", "{}.npz"])  # fmt: skip
 def test_usual_names_only_count_up(name: str) -> None:
-    told = [Told(name.format(step), step, BY_NUMBER) for step in (1, 20, 300)]
-
-    assert order_doubts._only_count_up(told)
+    assert order_doubts._only_count_up([name.format(step) for step in (1, 20, 300)])

@@ -197,6 +197,40 @@ def test_steps_that_the_store_has_are_skipped_when_training_is_repeated(
     assert_same(aw.open_analysis(tmp_path / "a.accw"), expected)
 
 
+def behind(out: Path, monkeypatch: pytest.MonkeyPatch, states: int) -> None:
+    """Leave a store of five steps whose last ones have no state, as of a writer that was killed."""
+    tracker = tracked(out, range(states))
+    tracker.flush()
+    monkeypatch.setattr(recording.Recorder, "_carry", lambda recorder: None)
+    tracked_on(tracker, range(states, 5)).close()
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("states", [1, 3])
+def test_steps_whose_state_was_left_out_are_measured_again_from_an_earlier_one(
+    tmp_path: Path, expected: aw.Analysis, monkeypatch: pytest.MonkeyPatch, states: int
+) -> None:
+    behind(tmp_path / "a.accw", monkeypatch, states)
+
+    tracked(tmp_path / "a.accw", range(states - 1, 7), resume=True).close()
+
+    assert_same(aw.open_analysis(tmp_path / "a.accw"), expected)
+
+
+def test_steps_whose_state_was_left_out_are_never_jumped_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behind(tmp_path / "a.accw", monkeypatch, 3)
+
+    tracker = aw.ChangeTracker(tmp_path / "a.accw", resume=True, errors="raise")
+    tracker.update(weights_at(4), step=4)
+    with pytest.raises(StoreError, match=r"up to 4, but the state .* is of an earlier one"):
+        tracker.update(weights_at(5), step=5)
+    tracker.close()
+
+    assert aw.open_analysis(tmp_path / "a.accw").steps.tolist() == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("saved_at", [3, 5])
 def test_a_store_without_state_is_continued_from_that_of_the_tracker(
     tmp_path: Path, expected: aw.Analysis, saved_at: int

@@ -18,7 +18,7 @@ from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import TABLE, Floats
 from accweight_core.metrics.totals import Totals, are_known, folded_groups, metrics_of
 from accweight_core.naming import natural_key
-from accweight_core.runs.order_doubts import Told, order_warnings
+from accweight_core.runs.order_doubts import Told, do_ends_tell_all, order_warnings
 from accweight_core.schema import Kind, Parameter
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.header import Header
@@ -205,7 +205,11 @@ def completed(header: Header, values: Floats, checkpoint_at: CheckpointAt | None
 
 def order_notes(header: Header) -> tuple[str, ...]:
     """Return what the user has to check in the order of the checkpoints."""
-    return order_warnings([Told(c.path, c.step, c.step_source) for c in header.checkpoints])
+    records = header.checkpoints
+    paths = (record.path for record in records)
+    if len(records) > 2 and do_ends_tell_all(records[0].step_source, paths):
+        records = records[0], records[-1]
+    return order_warnings([Told(c.path, c.step, c.step_source) for c in records])
 
 
 def nonfinite_in(values: Floats) -> tuple[NonFinite, ...]:

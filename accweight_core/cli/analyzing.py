@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -123,12 +124,13 @@ def _runs(
     from accweight_core.cli.outputs import outputs_in
     from accweight_core.jobs.appending import analysed_before
     from accweight_core.runs.opening import selected_run, selected_runs
+    from accweight_core.runs.surveying import like_none
 
     if every:
         runs = selected_runs(named(source), selection)
         outs = outputs_in(out, list(runs))
         return {name: (run, outs[name]) for name, run in runs.items()}
-    like = analysed_before(out) if append else ()
+    like = partial(analysed_before, out) if append else like_none
     return {"": (selected_run(named(source), selection, like), out)}
 
 

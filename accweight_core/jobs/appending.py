@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,19 +96,19 @@ def append(
     check_numbers(threads, block_elements, picture_budget_bytes, memory_bytes)
     check_calls(progress, notice)
     path = target_at(out, "an analysis")
-    run = run if isinstance(run, Run) else as_run(run, analysed_before(path))
+    run = run if isinstance(run, Run) else as_run(run, partial(analysed_before, path))
     with (
         workers_for(engine, scheduler, executor, threads, notice) as workers,
         GrowingAnalysis.open(path) as growing,
     ):
         earlier = growing.store
-        if growing.was_unfinished and run.checkpoints[-1].step <= earlier.header.steps[-1]:
+        if growing.was_unfinished and run.checkpoints[-1].step <= earlier.header.last_step:
             return growing.analysis()  # killed just before it was done
         run = _with_its_names(run, earlier)
         moved = _moved(run, earlier.header)
         for note in moved:
             notice(note)
-        last = int(earlier.header.steps[-1])
+        last = earlier.header.last_step
         later = tuple(c for c in run.checkpoints if c.step > last)
         if not later:
             check_same_run(run, earlier.header, earlier.path)
@@ -149,7 +150,7 @@ def _extended(earlier: Header, run: Run, fresh: Run, path: Path) -> Header:
 def _moved(run: Run, earlier: Header) -> list[str]:
     """Return a note for each revision that names another commit than when it was analysed."""
     return moved_since(
-        {record.step_source: record.path for record in earlier.checkpoints},
+        ((record.step_source, record.path) for record in earlier.checkpoints),
         {checkpoint.step_source: checkpoint.path for checkpoint in run.checkpoints},
     )
 
@@ -200,7 +201,7 @@ def _appendable(run: Run, later: tuple[Checkpoint, ...], earlier: Store) -> Run:
     header = earlier.header
     if not earlier.holds_state:
         raise StoreError(
-            f"{earlier.path}: the state after step {header.steps[-1]} was left out, as training "
+            f"{earlier.path}: the state after step {header.last_step} was left out, as training "
             "was faster than writing; nothing can be appended before a later step has one"
         )
     check_parameters(run, later, header, earlier.path)

@@ -162,7 +162,7 @@ class GrowingAnalysis:
             StepOrderError: If it is not after the last one.
             StoreError: If it cannot be written; the analysis is then as before.
         """
-        earlier, last = self.store.header, int(self.store.header.steps[-1])
+        earlier, last = self.store.header, self.store.header.last_step
         if step.checkpoint.step <= last:
             raise StepOrderError(f"step {step.checkpoint.step} came after step {last}")
         header = replace(

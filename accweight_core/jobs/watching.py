@@ -215,7 +215,6 @@ class Watcher:
                 raise
             return None
 
-    @property
     def _places(self) -> tuple[Place, ...]:
         records = self.analysis.header.checkpoints if self.analysis else ()
         return tuple(Place(record.path, record.copy) for record in records)
@@ -273,7 +272,7 @@ class Watcher:
         if self.analysis is None:
             return opened
         header = self.analysis.header
-        last = int(header.steps[-1])
+        last = header.last_step
         later = tuple(one for one in opened.checkpoints if one.step > last)
         if opened.checkpoints and not later and not self._is_same:
             run = with_names_of(run_of(opened, self._selection), header)

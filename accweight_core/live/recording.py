@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,10 +25,10 @@ from accweight_core.live.shards import rank
 from accweight_core.live.states import WeightState
 from accweight_core.live.writing import BackgroundWriter, Draw, WaitingStep
 from accweight_core.schema import Parameter
-from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import is_taken
 from accweight_core.store.header import Header
 from accweight_core.store.records import LIVE
+from accweight_core.store.state import State
 from accweight_core.store.step_pictures import StepPictures, draw_step
 
 PLANNED_STEPS = 16
@@ -71,6 +73,7 @@ class Recorder:
         self._budget = picture_budget_bytes
         self._before: Header | None = None
         self._last: int | None = None
+        self._repeated: list[int] | None = None
         growing = None
         if is_taken(self.path):
             if not resume:
@@ -88,7 +91,7 @@ class Recorder:
 
     def follow(self, measuring: Measuring) -> None:
         """Go on with the measurements of a state that was loaded."""
-        self._measuring = measuring
+        self._measuring, self._repeated = measuring, None
         self._writer.measured = measuring.record
         self._alone = None
 
@@ -115,6 +118,7 @@ class Recorder:
         steps, places = self._measuring.steps, self._new_places()
         if not places:
             return
+        self._check_repeated(steps[: places[0]])
         header = self._header(len(steps))
         for place in places:
             is_last = place == len(steps) - 1
@@ -131,7 +135,7 @@ class Recorder:
     def _new_places(self) -> list[int]:
         """Return the positions of the steps that are not stored yet."""
         steps, last = self._measuring.steps, self._last
-        return [place for place, step in enumerate(steps) if last is None or step > last]
+        return list(range(0 if last is None else bisect_right(steps, last), len(steps)))
 
     def _step(self, place: int, header: Header, drawn: StepPictures | None) -> WaitingStep:
         """Return the last step with its pictures and the state."""
@@ -150,6 +154,21 @@ class Recorder:
             raise StoreError(
                 f"{self.path}: holds the steps up to {self._last}, but not the state that later "
                 "ones continue from; load_state_dict() the tracker's own first"
+            )
+
+    def _check_repeated(self, taken: Sequence[int]) -> None:
+        """Raise unless the steps that the store has without a state were all measured again.
+
+        Raises:
+            StoreError: If training has gone on from a later step than that of the state.
+        """
+        repeated, self._repeated = self._repeated, None
+        if repeated is not None and list(taken) != repeated:
+            self._repeated = repeated
+            raise StoreError(
+                f"{self.path}: holds the steps up to {repeated[-1]}, but the state that later ones "
+                "continue from is of an earlier one; go on from an earlier checkpoint, or "
+                "load_state_dict() the tracker's own first"
             )
 
     def flush(self) -> None:
@@ -182,9 +201,13 @@ class Recorder:
                     f"{self.path}: holds an analysis of checkpoints, which a tracker cannot "
                     "continue; choose another name"
                 )
-            if store.holds_state:
-                states = {p.name: _read(store, i, p) for i, p in enumerate(header.parameters)}
-                self._measuring.resume(header, store.totals, states)
+            steps = store.newest_state if header.keeps_state else None
+            if steps is not None:  # later steps without a state are measured again, and skipped
+                state = store.state_of(steps)
+                states = {p.name: _read(state, i, p) for i, p in enumerate(header.parameters)}
+                taken = replace(header, checkpoints=header.checkpoints[:steps])
+                self._repeated = header.steps.tolist() if steps < len(header.steps) else None
+                self._measuring.resume(taken, store.totals_at(slice(0, steps)), states)
         except BaseException:
             growing.close()
             raise
@@ -251,11 +274,11 @@ class Recorder:
         return found
 
 
-def _read(store: Store, index: int, parameter: Parameter) -> WeightState:
+def _read(state: State, index: int, parameter: Parameter) -> WeightState:
     if not parameter.elements:
         empty = torch.empty(0)
         return WeightState(empty, empty, empty.double())
-    reference, previous, total = store.read_state(index, Block(0, parameter.elements))
+    reference, previous, total = state.read(index, Block(0, parameter.elements))
     return WeightState(*(torch.from_numpy(part.copy()) for part in (reference, previous, total)))
 
 

@@ -25,10 +25,11 @@ from accweight_core.runs.name_map import NameMap
 from accweight_core.runs.selection import ALL, Selection
 from accweight_core.runs.series import Series, check_order
 from accweight_core.runs.surveying import (
-    Place,
+    Like,
     Survey,
     chosen_series,
     left_out_of,
+    like_none,
     note_on_others,
     notes_beside_all,
     notes_on,
@@ -99,7 +100,7 @@ def open_run(
         return selected_run(source, selection)
 
 
-def as_run(given: Run | Source | WeightsByStep, like: Sequence[Place] = ()) -> Run:
+def as_run(given: Run | Source | WeightsByStep, like: Like = like_none) -> Run:
     """Return a given run unchanged, or open it from its source; see `selected_run`."""
     with in_python():
         return given if isinstance(given, Run) else selected_run(given, ALL, like)
@@ -107,7 +108,7 @@ def as_run(given: Run | Source | WeightsByStep, like: Sequence[Place] = ()) -> R
 
 @gc_paused()
 def selected_run(
-    source: Source | WeightsByStep, selection: Selection, like: Sequence[Place] = ()
+    source: Source | WeightsByStep, selection: Selection, like: Like = like_none
 ) -> Run:
     """Open the run that a selection takes from a source; see `open_run`.
 
@@ -190,7 +191,7 @@ class Opened:
 @memory_told("opening the run")
 @doubted()
 def survey(
-    source: Source | WeightsByStep, selection: Selection = ALL, like: Sequence[Place] = ()
+    source: Source | WeightsByStep, selection: Selection = ALL, like: Like = like_none
 ) -> Opened:
     """Return the checkpoints of a source in step order, whether or not they have one network.
 

@@ -6,8 +6,9 @@ Names are all that is looked at, so that a stored analysis tells the same as the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from operator import lt
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -68,29 +69,36 @@ def order_warnings(told: Sequence[Told]) -> tuple[str, ...]:
         return ()
     if told[0].source == BY_ALPHABET:
         return (ALPHABET_WARNING,)
-    return _doubts((told[0], told[-1]) if _only_count_up(told) else told)
+    return _doubts((told[0], told[-1]) if _only_count_up([one.path for one in told]) else told)
 
 
-def _only_count_up(told: Sequence[Told]) -> bool:
-    """Tell whether paths are the same but for one number that rises, as nearly all are.
+def do_ends_tell_all(source: str, paths: Iterable[str]) -> bool:
+    """Tell whether `order_warnings` are those of the first and the last checkpoint alone.
 
-    Then the first and the last one tell what all of them do, so that one more step of a run of
-    thousands is not as much work as all of them.
+    So that one more step of a run of thousands is not as much work as all of them.
+
+    Args:
+        source: Where the step of the first one was found.
+        paths: The paths of all, gone through only if that source leaves it open.
     """
-    first = _COUNTED_UP.fullmatch(told[0].path)
+    return source in (GIVEN, BY_ALPHABET) or _only_count_up(list(paths))
+
+
+def _only_count_up(paths: Sequence[str]) -> bool:
+    """Tell whether paths are the same but for one number that rises, as nearly all are."""
+    first = _COUNTED_UP.fullmatch(paths[0])
     if first is None or NAMED_MONTH.search(first["before"]):
         return False
-    begin, end = len(first["before"]), len(first["after"])
-    rising = -1
-    for one in told:
-        number = one.path[begin : len(one.path) - end]
-        is_alike = one.path.startswith(first["before"]) and one.path.endswith(first["after"])
-        if not (is_alike and number.isdecimal() and number.isascii() and len(number) < 8):
-            return False
-        if int(number) <= rising:
-            return False
-        rising = int(number)
-    return True
+    before, after = first["before"], first["after"]
+    if not all([path.startswith(before) and path.endswith(after) for path in paths]):
+        return False
+    begin, end = len(before), len(after)
+    numbers = [path[begin : len(path) - end] for path in paths]
+    lengths, digits = list(map(len, numbers)), "".join(numbers)
+    if not (digits.isdecimal() and digits.isascii() and min(lengths) > 0 and max(lengths) < 8):
+        return False
+    values = list(map(int, numbers))
+    return all(map(lt, values, values[1:]))
 
 
 def _doubts(told: Sequence[Told]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,17 +104,19 @@ def inner(path: Path) -> str:
     return "/".join(path.parts[1 + (revision.depth if revision else 0) :])
 
 
-def moved_since(earlier: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+def moved_since(earlier: Iterable[tuple[str, str]], now: Mapping[str, str]) -> list[str]:
     """Return a note on every branch and tag that has moved since an analysis.
 
     Args:
-        earlier: Paths in the analysis, by the sources of their steps.
-        now: Those of the same revisions now.
+        earlier: Sources of the steps of the analysis, with their paths; gone through only if there
+            are revisions now.
+        now: Paths of the checkpoints now, by the sources of their steps.
     """
+    revisions = {source: path for source, path in now.items() if source.startswith("revision ")}
     notes = []
-    for source, path in earlier.items():
-        there, here = (_AT_COMMIT.search(text) for text in (path, now.get(source, "")))
-        if source.startswith("revision ") and there and here and there[0] != here[0]:
+    for source, path in dict(earlier).items() if revisions else ():
+        there, here = (_AT_COMMIT.search(text) for text in (path, revisions.get(source, "")))
+        if there and here and there[0] != here[0]:
             was, is_now = (short(found[0].removeprefix("@")) for found in (there, here))
             notes.append(
                 f"{source.partition(',')[0]} has moved from {was} to {is_now} since it was "

@@ -7,7 +7,7 @@ chooses. Files that the user named one by one are one run, unless they are two c
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -40,6 +40,16 @@ class Place(NamedTuple):
 
     path: str
     copy: str = ""
+
+
+Like = Callable[[], Sequence[Place]]
+"""Returns checkpoints that were analysed before; asked only where a source has several series, as
+they may be thousands."""
+
+
+def like_none() -> Sequence[Place]:
+    """Return no checkpoints: nothing was analysed before."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -113,13 +123,13 @@ def _differ(series: Sequence[Series]) -> bool:
     return any(parts_of(name).counts and names.count(name) > 1 for name in names)
 
 
-def chosen_series(survey: Survey, selection: Selection = ALL, like: Sequence[Place] = ()) -> Series:
+def chosen_series(survey: Survey, selection: Selection = ALL, like: Like = like_none) -> Series:
     """Return the series that the user chose, or the one that is plainly the run.
 
     Args:
         survey: What the source holds.
         selection: The choice of the user.
-        like: Checkpoints analysed before; by default, the series that goes on from them.
+        like: Checkpoints analysed before; of several series, the one that goes on from them.
 
     Raises:
         SeveralSeriesError: If there are several, or there is none of that name.
@@ -127,7 +137,8 @@ def chosen_series(survey: Survey, selection: Selection = ALL, like: Sequence[Pla
     """
     if selection.series is not None:
         return _called(survey, selection.series)
-    plain = _like(survey, like) or plain_series(survey)
+    held_before = _like(survey, like()) if len(survey.series) > 1 else None
+    plain = held_before or plain_series(survey)
     found = [place.found for one in survey.series for place in one.placed]
     if plain is None:
         is_mixed = len({item.reader for item in found}) > 1

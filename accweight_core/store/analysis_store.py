@@ -25,7 +25,9 @@ Pictures are not compressed: on a real run zstd saved only a quarter, at 0.4 to 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -34,6 +36,7 @@ import numpy as np
 from msgspec import Struct
 
 from accweight_core.errors import StoreError, reason_of
+from accweight_core.gc_paused import gc_paused
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.store.array_part import StoredArray
@@ -55,10 +58,16 @@ from accweight_core.store.segments import (
     header_of,
     spans_in,
 )
-from accweight_core.store.state import LATEST, STATE, State
+from accweight_core.store.state import FIRST_STATE, LATEST, STATE, State
 
 STATES = "states"
 """Folder of the states after steps that were added."""
+
+
+def state_after(last: int) -> str:
+    """Return the name of the state after the step at a position."""
+    return f"{last + 1:06d}"
+
 
 MOST_TRIES = 100
 """How often a read is repeated because segments were merged meanwhile."""
@@ -89,6 +98,7 @@ class Store(Part):
         header: Header,
         write: Write | None = None,
         segments: tuple[_Segment, ...] = (),
+        whole: Header | None = None,
     ) -> None:
         """Create the object for an existing store.
 
@@ -97,14 +107,15 @@ class Store(Part):
             header: Header of the part in it.
             write: Function that writes the files of unfinished parameters.
             segments: The segments.
+            whole: The header of all steps, if it is known; by default, it is put together.
         """
         super().__init__(path, header, write)
         self._first = header
         self._segments = segments
         if segments:
-            self.header = grown(header, [s.document for s in segments], str(path))
-            place = f"{STATES}/{len(self.header.checkpoints):06d}"
-            self._state = State(path, self.header, self.write, place)
+            documents = [segment.document for segment in segments]
+            self.header = whole or grown(header, documents, str(path))
+            self._state = self.state_of(len(self.header.checkpoints))
         self._own = Part(path, header)
 
     @classmethod
@@ -130,6 +141,7 @@ class Store(Part):
             raise StoreError(f"{path}: cannot be read ({reason_of(error)})") from error
 
     @classmethod
+    @gc_paused()
     def begun_at(cls, path: Path) -> Store:
         """Return the finished or unfinished analysis at `path`.
 
@@ -171,7 +183,14 @@ class Store(Part):
     def with_segment(self, span: Span, document: SegmentDocument) -> Store:
         """Return the analysis with one more segment, which is in place."""
         added = _opened(self.path, self._first, span, document)
-        return Store(self.path, self._first, segments=(*self._segments, added))
+        whole = grown(self.header, [document], str(self.path))
+        return Store(self.path, self._first, segments=(*self._segments, added), whole=whole)
+
+    def with_merged(self, first: int, span: Span, document: SegmentDocument) -> Store:
+        """Return the analysis with one segment in place of those from a position on."""
+        merged = _opened(self.path, self._first, span, document)
+        segments = (*self._segments[:first], merged)
+        return Store(self.path, self._first, segments=segments, whole=self.header)
 
     def header_before(self, segment: int) -> Header:
         """Return the header of the analysis before one of its segments was added."""
@@ -230,6 +249,32 @@ class Store(Part):
         """Whether the elements of each parameter were all finite at the first step."""
         lost = self.totals_at(slice(0, 1))[0, :, SUMS.index("nonfinite")]
         return [bool(count == 0) for count in lost]
+
+    @property
+    def first_steps(self) -> int:
+        """The number of steps in its own folder."""
+        return len(self._first.checkpoints)
+
+    @property
+    def newest_state(self) -> int | None:
+        """The number of steps after which a state is stored; None if there is none.
+
+        The state after some steps is left out where training is faster than writing: then it is
+        that of an earlier step, from which training can be measured again.
+        """
+        with suppress(OSError):
+            names = set(os.listdir(self.path / STATES))
+            for last in reversed(range(self.first_steps, len(self.header.checkpoints))):
+                if state_after(last) in names:
+                    return last + 1
+        is_first = self.header.keeps_state and self.state_of(self.first_steps).is_there()
+        return self.first_steps if is_first else None
+
+    def state_of(self, steps: int) -> State:
+        """Return the state after the first so many steps."""
+        is_first = steps == self.first_steps
+        place = FIRST_STATE if is_first else f"{STATES}/{state_after(steps - 1)}"
+        return State(self.path, self.header, self.write, place)
 
     def gathered(self, steps: range, take: Callable[[Part, slice], Found]) -> list[Found]:
         """Return what is taken of each part that holds some of the steps, in step order.

@@ -47,15 +47,34 @@ def read(path: Path) -> Any:
         StoreError: If it is not a plain file, or cannot be read.
         ValueError: If it is not JSON.
     """
+    try:
+        return json.loads(_content(path))
+    except RecursionError:
+        raise ValueError(f"{path.name} is nested too deep") from None
+
+
+def read_as(path: Path, kind: type[Document]) -> Document | None:
+    """Return the content of a JSON file as a type; None if it does not fit, which `checked` tells.
+
+    Without the values in between, a thousand records of checkpoints take a third of the time.
+
+    Raises:
+        FileNotFoundError, StoreError, ValueError: As of `read`.
+    """
+    content = _content(path)
+    try:
+        with _ONE_CONVERTS:
+            return msgspec.json.decode(content, type=kind)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+
+
+def _content(path: Path) -> bytes:
     with open_to_read(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > LARGEST_BYTES:
             raise ValueError(f"{path.name} has more than {LARGEST_BYTES >> 20} MiB")
-        content = file.read(size)
-    try:
-        return json.loads(content)
-    except RecursionError:
-        raise ValueError(f"{path.name} is nested too deep") from None
+        return file.read(size)
 
 
 def checked(found: Any, kind: type[Document]) -> Document:

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from accweight_core.metrics.table import Floats
-from accweight_core.store.analysis_store import STATES, Store
+from accweight_core.store.analysis_store import STATES, Store, state_after
 from accweight_core.store.arrays import ATTRIBUTE
 from accweight_core.store.beside import beside, real_place
 from accweight_core.store.documents import METADATA, checked, read
@@ -82,7 +82,7 @@ def publish(store: Store, draft: Path, document: SegmentDocument) -> Store:
     span = Span(first, first + len(document.checkpoints) - 1)
     if is_folder(draft / FIRST_STATE):
         refuse_links(place, STATES)
-        state = place / STATES / _state_after(span.last)
+        state = place / STATES / state_after(span.last)
         discard(path, state)
         state.parent.mkdir(exist_ok=True)
         (draft / FIRST_STATE).rename(state)
@@ -94,11 +94,6 @@ def publish(store: Store, draft: Path, document: SegmentDocument) -> Store:
     with suppress(OSError):  # the steps are in place; the next writer sweeps
         sweep_grown(longer)
     return longer
-
-
-def _state_after(last: int) -> str:
-    """Return the name of the state after the step at a position."""
-    return f"{last + 1:06d}"
 
 
 def say_that_it_grows(place: Path) -> None:
@@ -148,15 +143,16 @@ def sweep_grown(store: Store) -> None:
         store: The analysis, whose lock is held.
     """
     path, place = store.path, real_place(store.path)
+    current = set(store.spans)
     for span in spans_in(place):
-        if span not in store.spans:
+        if span not in current:
             discard(path, place / SEGMENTS / span.name)
-    last = len(store.header.checkpoints) - 1
+    newest = store.newest_state
     if is_folder(place / STATES):
         for state in sorted((place / STATES).iterdir()):
-            if not store.spans or state.name != _state_after(last):
+            if not store.spans or newest is None or state.name != state_after(newest - 1):
                 discard(path, state)
-    if store.spans:
+    if store.spans and newest != store.first_steps:
         _discard_first_state(store, place)
     if not store.header.picture_bases:
         for part in store.parts:

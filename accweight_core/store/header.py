@@ -101,6 +101,11 @@ class Header:
         """Steps, ascending."""
         return np.array([c.step for c in self.checkpoints], dtype=np.int64)
 
+    @property
+    def last_step(self) -> int:
+        """The last step, without the list of all."""
+        return self.checkpoints[-1].step
+
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics that its sums allow, in the order of tables."""

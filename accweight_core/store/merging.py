@@ -71,8 +71,7 @@ def merge_due(store: Store) -> Store:
     path = store.path
     try:
         while merged := due(store.spans):
-            _merge(store, len(store.spans) - len(merged))
-            store = Store.begun_at(path)
+            store = _merge(store, len(store.spans) - len(merged))
         return store
     except StoreError:  # damaged, which no later step mends
         raise
@@ -83,8 +82,8 @@ def merge_due(store: Store) -> Store:
     return Store.begun_at(path)
 
 
-def _merge(store: Store, first: int) -> None:
-    """Merge the segments of an analysis from one on."""
+def _merge(store: Store, first: int) -> Store:
+    """Merge the segments of an analysis from one on; return it with the merged one."""
     spans, parts = store.spans[first:], store.parts[1 + first :]
     alone = _header_of(parts, store.header)
     document = segment_document(
@@ -96,9 +95,11 @@ def _merge(store: Store, first: int) -> None:
     write_document(draft, document)
     say_that_it_grows(real_place(store.path))  # a segment of an older version may be among these
     place = real_place(store.path) / SEGMENTS
-    draft.rename(place / Span(spans[0].first, spans[-1].last).name)
+    merged = Span(spans[0].first, spans[-1].last)
+    draft.rename(place / merged.name)
     for span in spans:
         discard(store.path, place / span.name)
+    return store.with_merged(first, merged, document)
 
 
 def _header_of(parts: Sequence[Part], whole: Header) -> Header:

@@ -217,11 +217,17 @@ def checked_header(found: Any) -> HeaderDocument:
     return document
 
 
-def check_steps(header: Described) -> None:
-    """Raise ValueError unless what a header says of its steps is consistent."""
-    _check_checkpoints(header.checkpoints)
+def check_steps(header: Described, after: Described | None = None) -> None:
+    """Raise ValueError unless what a header says of its steps is consistent.
+
+    Args:
+        header: The header.
+        after: The header of its first steps, which was checked: only what follows is looked at.
+    """
+    steps, changes = (len(after.checkpoints), len(after.type_changes)) if after else (0, 0)
+    _check_checkpoints(header.checkpoints[max(steps - 1, 0) :])
     _check_maximum(header)
-    _check_type_changes(header)
+    _check_type_changes(header, header.type_changes[changes:])
 
 
 def check_pictures(header: Described) -> None:
@@ -235,7 +241,8 @@ def _check_checkpoints(records: Sequence[CheckpointRecord]) -> None:
     steps = [record.step for record in records]
     if steps != sorted(steps):
         raise ValueError("the steps do not ascend")
-    if not all(math.isfinite(v) for record in records for v in record.measures.values()):
+    measured = [record.measures for record in records if record.measures]
+    if not all(math.isfinite(value) for measures in measured for value in measures.values()):
         raise ValueError("a measure is not a finite number")
 
 
@@ -277,10 +284,12 @@ def _check_packs(document: Described) -> None:
         raise ValueError("a parameter lies in two packs")
 
 
-def _check_type_changes(document: Described) -> None:
+def _check_type_changes(document: Described, changes: Sequence[TypeChange]) -> None:
+    if not changes:
+        return
     steps = {record.step for record in document.checkpoints}
     names = {parameter.name for parameter in document.parameters}
-    for change in document.type_changes:
+    for change in changes:
         if change.step not in steps or not names.issuperset(change.parameters):
             raise ValueError("an element type changes at no step, or of no parameter")
 

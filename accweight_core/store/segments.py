@@ -14,11 +14,14 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from accweight_core.errors import StoreError
-from accweight_core.store.documents import METADATA, checked, read
+from accweight_core.store.documents import METADATA, checked, read, read_as
 from accweight_core.store.files import refuse_links
 from accweight_core.store.header import Header
 from accweight_core.store.records import SegmentDocument, check_pictures, check_steps
@@ -32,6 +35,16 @@ _NAME = re.compile(r"(\d{6,12})-(\d{6,12})")
 
 MOST_LISTINGS = 100
 """Listings until two in a row are equal and without a gap; writers seldom change them."""
+
+
+class _Attributes(Struct, frozen=True):
+    """The attributes of the group of a segment, by the name in `SEGMENT`."""
+
+    accweight_segment: SegmentDocument
+
+
+class _Group(Struct, frozen=True):
+    attributes: _Attributes
 
 
 class Span(NamedTuple):
@@ -110,7 +123,12 @@ def document_of(store: Path, span: Span) -> SegmentDocument:
     where = f"{SEGMENTS}/{span.name}"
     refuse_links(store, where)
     try:
-        document = checked(read_group(store / where), SegmentDocument)
+        group = read_as(store / where / METADATA, _Group)
+        document = (
+            group.attributes.accweight_segment
+            if group is not None
+            else checked(read_group(store / where), SegmentDocument)
+        )
         if len(document.checkpoints) != span.steps:
             raise ValueError(f"it has {len(document.checkpoints)} checkpoints")
     except ValueError as error:
@@ -130,11 +148,13 @@ def read_group(folder: Path) -> object:
 
 
 def grown(header: Header, documents: Sequence[SegmentDocument], path: str) -> Header:
-    """Return the header of an analysis with all its segments.
+    """Return the header of an analysis with further segments.
+
+    Only what they add is checked, so that one more step is not as much work as all before it.
 
     Args:
-        header: The header of its first steps.
-        documents: What its segments add, in order.
+        header: The header of the steps before them.
+        documents: What the segments add, in order.
         path: Folder of the analysis, for messages.
 
     Raises:
@@ -148,7 +168,7 @@ def grown(header: Header, documents: Sequence[SegmentDocument], path: str) -> He
     bases = [header.picture_bases, *(document.picture_bases for document in documents)]
     joined = replace(
         header,
-        checkpoints=header.checkpoints + tuple(c for d in documents for c in d.checkpoints),
+        checkpoints=(*header.checkpoints, *chain.from_iterable(d.checkpoints for d in documents)),
         reader=last.reader,
         notes=header.notes + tuple(note for d in documents for note in d.notes),
         warnings=warnings,
@@ -159,7 +179,7 @@ def grown(header: Header, documents: Sequence[SegmentDocument], path: str) -> He
         picture_bases=tuple(map(max, *bases)) if all(bases) else (),
     )
     try:
-        check_steps(joined)
+        check_steps(joined, after=header)
         if any(hit.first >= len(joined.checkpoints) for hit in last.nonfinite):
             raise ValueError("a parameter is not finite at no step")
         if any(len(one) not in (0, len(header.parameters)) for one in bases):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any
 
 import keras
@@ -41,6 +42,7 @@ class ChangeCallback(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self._training = TrackedTraining(store, every, "epoch", options)
         self._before_epoch = self._step = 0
+        self._savers: dict[str, Callable[..., Any]] = {}
 
     @property
     def tracker(self) -> ChangeTracker | None:
@@ -52,6 +54,7 @@ class ChangeCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._step = _batches_seen(self.model.optimizer)
         self._training.begin(self._step)
         self._offer({})
+        self._savers = _flushing(self.model, self._training.flush)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Count batches from here."""
@@ -74,10 +77,34 @@ class ChangeCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Write what is not in the store yet."""
+        for name, saver in self._savers.items():
+            if vars(self.model).get(name) is saver:
+                delattr(self.model, name)
         self._training.close()
 
     def _offer(self, logs: Mapping[str, Any] | None, *, force: bool = False) -> None:
         self._training.offer(self._step, lambda: self.model, lambda: logs or {}, force=force)
+
+
+def _flushing(model: Any, flush: Callable[[], None]) -> dict[str, Callable[..., Any]]:
+    """Let a model have all steps in the store before it is saved; return its methods that do.
+
+    A training that goes on from the file will not repeat them. Keras tells callbacks nothing of
+    saving, and other callbacks save at any batch; waiting after each step would slow down training.
+    """
+
+    def flushed(save: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(save)
+        def saver(*given: Any, **options: Any) -> Any:
+            flush()
+            return save(*given, **options)
+
+        return saver
+
+    savers = {name: flushed(getattr(model, name)) for name in ("save", "save_weights")}
+    for name, saver in savers.items():
+        setattr(model, name, saver)
+    return savers
 
 
 def _batches_seen(optimizer: Any) -> int:

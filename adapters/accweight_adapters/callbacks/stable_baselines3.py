@@ -53,6 +53,7 @@ class ChangeCallback(BaseCallback):  # type: ignore[misc]
 
     def _on_rollout_start(self) -> None:
         self._offer()
+        self._training.flush()  # other callbacks save within the rollout, and tell nobody
 
     def _on_step(self) -> bool:
         return True

@@ -70,12 +70,22 @@ class ChangeCallback(TrainerCallback):  # type: ignore[misc]
         """Keep the figures."""
         self._logged |= {n: v for n, v in (logs or {}).items() if not NOT_MEASURED.fullmatch(n)}
 
+    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Have in the store what a training that goes on from a checkpoint will not repeat.
+
+        `on_save` comes when the checkpoint is there already, and the process may have been killed.
+        """
+        if control.should_save:
+            self._training.flush()
+
     def on_save(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Have in the store what a training that goes on from this checkpoint will not repeat."""
+        """Likewise, if the checkpoint was not announced: other callbacks may ask for one."""
         self._training.flush()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Take the last weights, unless they are evaluated first or stay until the end."""
+        if control.should_save:
+            self._training.flush()
         if args.load_best_model_at_end and not control.should_evaluate:
             self._offer_last(state, control, given)
 

@@ -1,0 +1,64 @@
+"""Killed, really, right after a checkpoint: what goes on from that is tracked without a gap."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import accweight_core as aw
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+
+STEPS = {
+    "jax": list(range(0, 13, 2)),
+    "keras": list(range(0, 13, 2)),
+    "trainer": list(range(13)),
+    "lightning": list(range(13)),
+}
+
+
+def killed(framework: str, library: str, folder: Path) -> tuple[aw.Analysis, aw.Analysis]:
+    """Return the analysis of training that was never killed, and of one that was."""
+    if find_spec(library) is None:
+        pytest.skip(f"needs {library}")
+    driver = Path(__file__).with_name("killed_training.py")
+    command = [sys.executable, str(driver), framework, str(folder), "1"]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "KERAS_BACKEND": "torch"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    whole, found = (aw.open_analysis(folder / name / "run.accw") for name in ("whole", "killed"))
+    return whole, found
+
+
+@pytest.mark.parametrize(
+    ("framework", "library"),
+    [
+        ("jax", "flax"),
+        ("keras", "keras"),
+        ("trainer", "transformers"),
+        ("lightning", "pytorch_lightning"),
+    ],
+)
+def test_training_that_is_killed_and_goes_on_is_tracked_as_if_it_had_never_stopped(
+    tmp_path: Path, framework: str, library: str
+) -> None:
+    whole, found = killed(framework, library, tmp_path)
+
+    assert whole.steps.tolist() == found.steps.tolist() == STEPS[framework]
+    assert found.values.tobytes() == whole.values.tobytes()
+
+
+def test_learning_that_is_killed_within_a_rollout_has_all_steps_before_it(tmp_path: Path) -> None:
+    whole, found = killed("sb3", "stable_baselines3", tmp_path)
+
+    steps = found.steps.tolist()
+    told = steps.index(24) + 1  # the first file has the weights of this step
+    assert steps[:told] == whole.steps.tolist()[:told]
+    assert found.values[:told].tobytes() == whole.values[:told].tobytes()
+    assert max(after - before for before, after in pairwise(steps)) < 16  # each rollout of 8

@@ -41,6 +41,9 @@ def some(names: Sequence[str], most: int = 3) -> str:
 MOST_NEAR = 3
 """Names that are suggested for one that is not known."""
 
+ALIKE = 0.6
+"""Likeness, from 0 to 1, from which on a name may have been meant."""
+
 MOST_COMPARED = 5000
 """Names that are compared letter by letter."""
 
@@ -55,15 +58,25 @@ def near(name: str, known: Iterable[str], also: Mapping[str, str] | None = None)
         known: The names that there are.
         also: Other spellings, in small letters, and the names that they stand for.
     """
-    from difflib import get_close_matches  # needed for a mistake alone
-
     said, names = name.lower(), list(known)
     if not said:
         return []
     holding = [one for one in names if said in one.lower()]
     spelt = dict(also or {}) | {one.lower(): one for one in names[:MOST_COMPARED]}
-    close = [spelt[one] for one in get_close_matches(said, spelt, MOST_NEAR)]
-    return list(dict.fromkeys(holding or close))[:MOST_NEAR]
+    alike = {one: _likeness(said, one) for one in spelt} if not holding else {}
+    close = sorted((one for one in alike if alike[one] >= ALIKE), key=lambda one: -alike[one])
+    return list(dict.fromkeys([*holding, *(spelt[one] for one in close)]))[:MOST_NEAR]
+
+
+def _likeness(said: str, name: str) -> float:
+    """Return how alike two names are, from 0 to 1; that both end in `.weight` says nothing."""
+    from difflib import SequenceMatcher  # needed for a mistake alone
+
+    (said_head, _, said_end), (head, _, end) = said.rpartition("."), name.rpartition(".")
+    if said_head and head and said_end == end:
+        said, name = said_head, head
+    compared = SequenceMatcher(None, name, said)
+    return compared.ratio() if compared.quick_ratio() >= ALIKE else 0.0
 
 
 def meant(name: object, known: Iterable[str]) -> str:

@@ -320,8 +320,8 @@ def test_a_number_that_no_probe_found_is_said_before_a_window_opens(
     none, of_none = said(capsys, analysis, "--by", "activations.dead")
 
     assert (code, none) == (1, 1)
-    assert told.startswith("accweight: no number of layers is called 'everything.lost'; probes ")
-    assert "have found everything.sparsity" in told
+    assert told.startswith("accweight: no number of layers is called 'everything.lost'; ")
+    assert "probes have found everything.sparsity" in told
     assert of_none.endswith("'activations.dead'; probes have found none\n")
 
 

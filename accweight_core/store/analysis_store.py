@@ -154,21 +154,31 @@ class Store(Part):
         return store
 
     @staticmethod
-    def check_is_analysis(path: Path) -> Any:
+    def document_at(path: Path) -> Any:
+        """Return the header of the analysis at `path` as unchecked JSON values; None without one.
+
+        Raises:
+            StoreError: If it cannot be read, as where it is a link.
+        """
+        with suppress(FileNotFoundError, KeyError, ValueError):
+            if path.is_dir():
+                return checked(read(path / METADATA), _Group).attributes[ATTRIBUTE]
+        return None
+
+    @classmethod
+    def check_is_analysis(cls, path: Path) -> Any:
         """Return the header of the analysis at `path` as unchecked JSON values.
 
         Raises:
             StoreError: If `path` is not an analysis.
         """
-        try:
-            if path.is_dir():
-                return checked(read(path / METADATA), _Group).attributes[ATTRIBUTE]
-        except (FileNotFoundError, KeyError, ValueError):
-            pass  # not an analysis
-        raise StoreError(
-            f"{path}: this is not an accweight analysis (a folder made by accweight analyze "
-            "SOURCE -o NAME.accw)"
-        )
+        found = cls.document_at(path)
+        if found is None:
+            raise StoreError(
+                f"{path}: this is not an accweight analysis (a folder made by accweight analyze "
+                "SOURCE -o NAME.accw)"
+            )
+        return found
 
     @property
     def spans(self) -> tuple[Span, ...]:

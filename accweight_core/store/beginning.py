@@ -150,16 +150,15 @@ def check_replaceable(path: Path) -> None:
 
 def _check_is_not_foreign(path: Path) -> None:
     """Raise a StoreError, which says where else to write, unless there is an analysis at `path`."""
-    try:
-        Store.check_is_analysis(path)
-    except StoreError:
-        what, where = "", "choose another output, such as NAME.accw"
-        if path.is_dir():
-            what = f" but a folder with other files ({some(sorted(os.listdir(path)), 2)}),"
-            where = f"choose another output, such as {path}/run.accw"
-        raise StoreError(
-            f"{path}: this is not an accweight analysis,{what} and is never overwritten; {where}"
-        ) from None
+    if Store.document_at(path) is not None:
+        return
+    what, where = "", "choose another output, such as NAME.accw"
+    if path.is_dir():
+        what = f" but a folder with other files ({some(sorted(os.listdir(path)), 2)}),"
+        where = f"choose another output, such as {path}/run.accw"
+    raise StoreError(
+        f"{path}: this is not an accweight analysis,{what} and is never overwritten; {where}"
+    )
 
 
 def _is_rewritten(store: Store, header: Header, files: begun.Stamps, notice: Tell) -> bool:

@@ -396,9 +396,15 @@ def test_an_analysis_has_one_watcher(job: Path, out: Path) -> None:
 def test_what_cannot_be_watched_says_so(
     job: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SourceError, match="no such folder"):
+    with pytest.raises(SourceError, match="or create it if the job has not begun"):
         Watcher(job / "nowhere", out)
+    (job / "file").touch()
+    with pytest.raises(SourceError, match="file: is a file, not a folder; watch the one"):
+        Watcher(job / "file", out)
+    (job / "file").unlink()
     aw.analyze([weights(0), weights(1)], out)
+    with pytest.raises(SourceError, match=r"run.accw: is an analysis, not checkpoints"):
+        Watcher(out, job / "other.accw")
     with pytest.raises(StoreError, match="without --keep-state"):
         Watcher(job, out)
     monkeypatch.setitem(sys.modules, "watchdog.events", None)

@@ -123,6 +123,7 @@ class Watcher:
         self.settle_s, self._notice, self._clock = settle_s, notice, clock
         self._unchanged: dict[str, tuple[Mapping[str, Stamp], float]] = {}
         self._told: set[str] = set()
+        self._restarts: dict[int, str] = {}
         self._begun: frozenset[int] = frozenset()
         self._is_same = False
         self.analysis = self._stored()
@@ -283,9 +284,10 @@ class Watcher:
             run = with_names_of(run_of(opened, self._selection), header)
             check_same_run(run, header, self.out)
             self._is_same = True
-        note = restarted(opened.checkpoints, header)
+        note = self._restarts.get(last) or restarted(opened.checkpoints, header)
         if not note:
             return replace(opened, checkpoints=later, notes=())
+        self._restarts[last] = note  # the job may delete the first ones that it has repeated
         self.tell(note)
         return replace(opened, checkpoints=later, notes=(note,))
 

@@ -16,6 +16,7 @@ import torch
 
 import accweight_core as aw
 from accweight_core.analysis.figures import layers
+from accweight_core.analysis.tensorboard import write_events
 from accweight_core.errors import MismatchError, StoreError
 from accweight_core.live import recording, rooms
 from accweight_core.store.analysis_store import Store
@@ -163,6 +164,7 @@ def test_a_writer_that_falls_behind_leaves_out_pictures_and_no_numbers(
         assert missing == [False] * 4 + [True] * 2 + [False], name
     said = [[text.get_text() for text in analysis.plot.layers(at).texts] for at in (5, 6)]
     assert [layers.LEFT_OUT in texts for texts in said] == [True, False]
+    assert write_events(analysis, tmp_path / "events").pictures == 5 * 3
     (message,) = caplog.messages
     assert "writing is slower than training, so that the pictures of some steps are" in message
 

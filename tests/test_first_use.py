@@ -207,6 +207,17 @@ def test_an_analysis_shows_what_it_is_and_where(folder: Path, stored: Path) -> N
     assert repr(aw.open_analysis(stored)) == f"<Analysis of {folder}: {short}; in {stored}>"
 
 
+def test_a_tracker_shows_how_far_it_is_and_its_store_gives_the_name(tmp_path: Path) -> None:
+    assert repr(aw.ChangeTracker()) == "<ChangeTracker: 0 updates, 0 weights; in memory>"
+    out = tmp_path / "fast.accw"
+    with aw.ChangeTracker(out) as tracker:
+        for step in (0, 5):
+            tracker.update({"fc.weight": np.full((40, 50), float(step))}, step=step)
+        assert repr(tracker) == f"<ChangeTracker: 2 updates, 0 to 5, 2,000 weights; in {out}>"
+    assert repr(aw.open_analysis(out)).startswith("<Analysis of fast: ")
+    assert repr(tracker.analysis()).startswith("<Analysis of fast: ")
+
+
 def test_a_model_that_trains_is_shown_as_live() -> None:
     tracker = aw.ChangeTracker()
     for step in range(2):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from checkpoints import small, write_safetensors, write_sharded, write_small_run
 
+import accweight_core as aw
 from accweight_core.errors import AccweightError, FormatError, MismatchError, SourceError
 from accweight_core.runs.opening import Opened, survey
 from accweight_core.runs.selection import Selection
@@ -107,6 +108,15 @@ def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
     assert text.startswith(f"{tmp_path}: no checkpoints found; files looked for: .")
     assert ".safetensors" in text
     assert ".pt " in text
+
+
+def test_an_analysis_in_place_of_checkpoints_is_called_one(folder: Path, tmp_path: Path) -> None:
+    aw.analyze(folder, tmp_path / "run.accw")
+
+    assert problem(tmp_path / "run.accw") == (
+        f"{tmp_path / 'run.accw'}: is an analysis, not checkpoints; accweight rank, layers, view "
+        "and report show it"
+    )
 
 
 def test_a_glob_that_matches_nothing_is_named(folder: Path) -> None:

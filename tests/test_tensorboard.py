@@ -534,10 +534,17 @@ def test_what_is_no_writer_is_refused() -> None:
         aw.ChangeTracker().log_to(Recorder(), metrics=["size"])
 
 
+def test_a_summary_before_any_update_is_empty_unless_errors_are_to_be_raised(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert aw.ChangeTracker().summary() == {}
+    assert "no update yet, so there is nothing to sum up; the summary is empty" in caplog.text
+    with pytest.raises(MismatchError, match="no update yet"):
+        aw.ChangeTracker(errors="raise").summary()
+
+
 def test_the_summary_of_a_tracker_is_that_of_its_analysis() -> None:
     tracker = aw.ChangeTracker()
-    with pytest.raises(MismatchError, match="no update yet"):
-        tracker.summary()
     for state in states(3):
         tracker.update(state)
 

@@ -15,8 +15,11 @@ import pytest
 import torch
 
 import accweight_core as aw
+from accweight_core.analysis.figures import layers
+from accweight_core.analysis.tensorboard import write_events
 from accweight_core.errors import MismatchError, StoreError
 from accweight_core.live import recording, rooms
+from accweight_core.reports.content import content_of
 from accweight_core.store.analysis_store import Store
 
 Weights = dict[str, torch.Tensor]
@@ -160,6 +163,13 @@ def test_a_writer_that_falls_behind_leaves_out_pictures_and_no_numbers(
     for name, picture in pictures_of(analysis.store):
         missing = np.isnan(picture).all(axis=(1, 2)).tolist()
         assert missing == [False] * 4 + [True] * 2 + [False], name
+    said = [[text.get_text() for text in analysis.plot.layers(at).texts] for at in (5, 6)]
+    assert [layers.LEFT_OUT in texts for texts in said] == [True, False]
+    (run,) = content_of([analysis], None, "")["runs"]
+    assert [[image["step"] for image in one["images"]] for one in run["pictures"]] == [
+        [2, 3, 6]
+    ] * 3
+    assert write_events(analysis, tmp_path / "events").pictures == 5 * 3
     (message,) = caplog.messages
     assert "writing is slower than training, so that the pictures of some steps are" in message
 

@@ -299,6 +299,27 @@ def test_a_restarted_job_is_reported_once_and_its_repeated_steps_are_skipped(
     assert any("step 4 does not look like" in line for line in follower.analysis.header.warnings)
 
 
+def test_a_restarted_job_that_deletes_old_checkpoints_is_reported_once(
+    job: Path, out: Path
+) -> None:
+    said: list[str] = []
+    follower = watcher(job, out, notice=said.append)
+    for step in range(4):
+        write(job, step)
+    follower.look()
+
+    for step in range(5):
+        written = write(job, step, seed=7)
+        follower.look()
+        written.unlink()
+
+    restarts = [line for line in said if "restarted" in line]
+    assert len(restarts) == 1
+    assert follower.analysis is not None
+    assert list(follower.analysis.steps) == [0, 1, 2, 3, 4]
+    assert [note for note in follower.analysis.header.notes if "restarted" in note] == restarts
+
+
 def test_a_copy_of_the_last_checkpoint_is_no_restart(job: Path, out: Path) -> None:
     said: list[str] = []
     follower = watcher(job, out, notice=said.append)
@@ -396,9 +417,15 @@ def test_an_analysis_has_one_watcher(job: Path, out: Path) -> None:
 def test_what_cannot_be_watched_says_so(
     job: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SourceError, match="no such folder"):
+    with pytest.raises(SourceError, match="or create it if the job has not begun"):
         Watcher(job / "nowhere", out)
+    (job / "file").touch()
+    with pytest.raises(SourceError, match="file: is a file, not a folder; watch the one"):
+        Watcher(job / "file", out)
+    (job / "file").unlink()
     aw.analyze([weights(0), weights(1)], out)
+    with pytest.raises(SourceError, match=r"run.accw: is an analysis, not checkpoints"):
+        Watcher(out, job / "other.accw")
     with pytest.raises(StoreError, match="without --keep-state"):
         Watcher(job, out)
     monkeypatch.setitem(sys.modules, "watchdog.events", None)

@@ -18,6 +18,7 @@ from accweight_core.analysis.shown import Shown
 from accweight_core.analysis.step_changes import Histogram
 from accweight_core.analysis.summary import Measured
 from accweight_core.analysis.thumbnails import PAINTS, Thumbnails
+from accweight_core.colours.scale import ENTRIES
 from accweight_core.errors import ArgumentTypeError
 from accweight_core.metrics.table import Floats
 from accweight_core.naming import leaf_of
@@ -177,12 +178,19 @@ def log_picture(
     tag: str,
     step_index: int,
     **when: Any,
-) -> None:
-    """Log the picture of a parameter at a step, in the colours of the viewer."""
+) -> bool:
+    """Log the picture of a parameter at a step, in the colours of the viewer.
+
+    Returns:
+        Whether there is one: a tracker leaves some out if writing is slower than training.
+    """
     entries = thumbnails.entries(row, parameter, step_index, TEXELS)
+    if (entries == ENTRIES).all():
+        return False
     factor = max(1, -(-LEAST_SIDE // max(entries.shape)))
     large = entries.repeat(factor, axis=0).repeat(factor, axis=1)
     writer.add_image(f"layers/{tag}", PAINTS[large], dataformats="HWC", **when)
+    return True
 
 
 def picture_tags(shown: Shown) -> dict[str, str]:

@@ -26,9 +26,10 @@ def reopened(header: Header) -> Run:
     for record in header.checkpoints:
         if record.format == LIVE:
             raise SourceError(
-                f"step {record.step} was measured while training, without checkpoints, so exact "
-                "values cannot be computed; tables, rankings and pictures have every step. Save "
-                "checkpoints and analyse them to see single weights"
+                f"step {record.step} was measured while training, without checkpoints, so what "
+                "needs the weights cannot be computed (exact values, trace, probes, rewind); "
+                "tables, rankings and pictures have every step. For the rest, save checkpoints "
+                "and analyse them"
             )
         path = path_at(record.path, again=True)
         own = reader_for(path) if is_mixed and path.exists() else reader

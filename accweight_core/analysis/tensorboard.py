@@ -156,8 +156,9 @@ class _Export:
             for index in steps.tolist():
                 for row, parameter in drawn:
                     tag, when = tags[parameter.name], self._when[index]
-                    log_picture(self._writer, thumbnails, row, parameter, tag, index, **when)
-                    written += 1
+                    written += log_picture(
+                        self._writer, thumbnails, row, parameter, tag, index, **when
+                    )
         except SourceError as error:
             self._notes.append(f"some pictures are left out: {error}")
         if missing:

@@ -38,6 +38,7 @@ from accweight_core.runs.opening import Opened, opened_series, run_of
 from accweight_core.runs.search import Broken
 from accweight_core.runs.selection import ALL, Selection
 from accweight_core.runs.series import Series
+from accweight_core.runs.sources import check_no_analysis
 from accweight_core.runs.surveying import Place, Survey, chosen_series, surveyed
 from accweight_core.schema import DEFAULT_ROLES, Checkpoint, Role, Stamp
 from accweight_core.store.analysis_store import Store
@@ -108,16 +109,21 @@ class Watcher:
             **how: Further arguments of `analyze` and `append`, such as `threads`.
 
         Raises:
-            SourceError: If the folder does not exist.
+            SourceError: If the folder does not exist, or is an analysis.
             StoreError: If `out` is something else, or an analysis that cannot be continued.
         """
         self.folder, self.out = Path(folder), target_at(out, "an analysis")
         if not self.folder.is_dir():
-            raise SourceError(f"{self.folder}: no such folder; watch the one the job writes to")
+            is_there = self.folder.exists()
+            what = "is a file, not a folder" if is_there else "no such folder"
+            begin = "" if is_there else ", or create it if the job has not begun"
+            raise SourceError(f"{self.folder}: {what}; watch the one the job writes to{begin}")
+        check_no_analysis([self.folder])
         self._selection, self._roles, self._how = selection, checked_roles(roles), how
         self.settle_s, self._notice, self._clock = settle_s, notice, clock
         self._unchanged: dict[str, tuple[Mapping[str, Stamp], float]] = {}
         self._told: set[str] = set()
+        self._restarts: dict[int, str] = {}
         self._begun: frozenset[int] = frozenset()
         self._is_same = False
         self.analysis = self._stored()
@@ -278,9 +284,10 @@ class Watcher:
             run = with_names_of(run_of(opened, self._selection), header)
             check_same_run(run, header, self.out)
             self._is_same = True
-        note = restarted(opened.checkpoints, header)
+        note = self._restarts.get(last) or restarted(opened.checkpoints, header)
         if not note:
             return replace(opened, checkpoints=later, notes=())
+        self._restarts[last] = note  # the job may delete the first ones that it has repeated
         self.tell(note)
         return replace(opened, checkpoints=later, notes=(note,))
 

@@ -74,6 +74,7 @@ class Measuring:
         *,
         strict: bool,
         compensated: bool,
+        name: str = "live",
         room: Callable[[Mapping[str, Tensor]], Room] | None = None,
     ) -> None:
         """Create it without weights.
@@ -82,8 +83,10 @@ class Measuring:
             roles: Roles in layers and rankings.
             strict: Whether non-finite weights are an error.
             compensated: Whether to avoid float64.
+            name: What the run is called.
             room: Returns where the state of such weights on a CPU is kept; in memory by default.
         """
+        self._name = name
         self._room = room
         self.steps: list[int] = []
         self.parameters: dict[str, Parameter] = {}
@@ -219,7 +222,7 @@ class Measuring:
     def header(self) -> Header:
         """Return the header of the run, without its steps."""
         return Header(
-            source="live",
+            source=self._name,
             reader="memory",
             checkpoints=(),
             parameters=tuple(self.parameters.values()),

@@ -65,13 +65,16 @@ class Results:
         """Return the metrics of all layers at the last step, for wandb, MLflow and the like.
 
         Returns:
-            ``{"accweight/LAYER/METRIC": value}``; undefined values are left out.
+            ``{"accweight/LAYER/METRIC": value}``; undefined values are left out. It is empty as
+            long as no update was taken, because a training loop that logs it must not stop.
 
         Raises:
-            MismatchError: If there has been no update.
+            MismatchError: If no update was taken; with ``errors="raise"`` only.
         """
         if not self._measuring.steps:
-            raise MismatchError("there has been no update yet, so there is nothing to sum up")
+            nothing = MismatchError("there has been no update yet, so there is nothing to sum up")
+            self._reports.take(nothing, "the summary is empty")
+            return {}
         return flat_summary(self._shown().rows, -1)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Analysis:

@@ -37,7 +37,9 @@ def due_by(every: Every) -> Due:
         return lambda step, last: True
     if isinstance(every, str):
         if every != "log":
-            raise ArgumentValueError(f'every must be a number, steps or "log", got {brief(every)}')
+            raise ArgumentValueError(
+                f'every must be a number, "log", steps or a function, got {brief(every)}'
+            )
         return lambda step, last: _decades(step) > _decades(last)
     if callable(every):
         return lambda step, last: bool(every(step))

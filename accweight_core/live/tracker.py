@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, get_args
 
+from accweight_core.analysis.findings import counted
 from accweight_core.arguments import (
     check_count,
     checked_choice,
@@ -36,6 +37,7 @@ from accweight_core.live.shards import is_sharded, rank
 from accweight_core.live.update_log import UpdateLog
 from accweight_core.live.weights import Weights, weights_of
 from accweight_core.schema import DEFAULT_ROLES, Role
+from accweight_core.store.beside import name_of
 
 Precision = Literal["float64", "compensated"]
 
@@ -122,6 +124,7 @@ class ChangeTracker(Results):
             checked_roles(roles),
             strict=strict,
             compensated=precision == "compensated",
+            name=name_of(path) if path else "live",
             room=partial(room_for, state_in, path.parent if path else None, reports),
         )
         schedule = Schedule(every)
@@ -139,6 +142,14 @@ class ChangeTracker(Results):
         self._outlets = Outlets(recorder, reports)
         schedule.begin(self._measuring.steps)
         self._schedule = schedule
+
+    def __repr__(self) -> str:
+        """Return how much it has tracked so far, and where it is stored."""
+        steps, recorder = self._measuring.steps, self._outlets.recorder
+        span = f", {steps[0]} to {steps[-1]}" if steps[1:] else ""
+        known = f"{counted(len(steps), 'update')}{span}, {self.elements:,} weights"
+        stopped = ", stopped" if self._measuring.is_broken else ""
+        return f"<ChangeTracker: {known}{stopped}; in {recorder.path if recorder else 'memory'}>"
 
     def __enter__(self) -> ChangeTracker:
         """Return itself."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +18,7 @@ from accweight_core.analysis.shown import Shown
 from accweight_core.analysis.summary import Measured
 from accweight_core.analysis.thumbnails import COLOURS
 from accweight_core.colours.png import indexed_png
+from accweight_core.colours.scale import ENTRIES
 from accweight_core.errors import AccweightError
 from accweight_core.metrics.random_walk import WALKED, random_walk
 from accweight_core.metrics.table import BRIEF, TABLE, Floats
@@ -25,7 +26,7 @@ from accweight_core.reports.criticality_content import criticality_content
 from accweight_core.reports.graph_content import graph_content
 from accweight_core.reports.probe_content import probes_content
 from accweight_core.reports.probe_views import REPORT
-from accweight_core.schema import in_short
+from accweight_core.schema import Parameter, in_short
 
 MOST_VALUES = 300_000
 """Values of all curves of a run; of longer runs, evenly spaced steps are drawn."""
@@ -179,21 +180,26 @@ def _pictures_of(shown: Shown, row: Measured, places: Sequence[int]) -> Content 
     parameter = max(row.parameters, key=lambda one: one.elements)
     if not shown.thumbnails.is_at_hand(row, parameter):
         return None
+    images = [image for place in places for image in _image(shown, row, parameter, place)]
+    if not images:
+        return None
     return {
         "layer": row.name,
         "short": shown.names[row.name],
         "parameter": parameter.name,
         "shape": list(parameter.shape),
         "white": float(shown.thumbnails.scale.high) * float(row.metrics["max"][-1]),
-        "images": [_image(shown, row, parameter.name, place) for place in places],
+        "images": images,
     }
 
 
-def _image(shown: Shown, row: Measured, name: str, place: int) -> Content:
-    parameter = next(one for one in row.parameters if one.name == name)
+def _image(shown: Shown, row: Measured, parameter: Parameter, place: int) -> Iterator[Content]:
+    """Yield the picture of a step, unless a tracker has left it out."""
     entries = shown.thumbnails.entries(row, parameter, place, TEXELS)
+    if (entries == ENTRIES).all():
+        return
     height, width = entries.shape
-    return {
+    yield {
         "step": int(shown.steps[place]),
         "width": width,
         "height": height,

@@ -100,6 +100,7 @@ def gather(
     if not result.found:
         if result.broken:
             raise result.broken[0].error
+        check_no_analysis(given)
         asked = [chosen] if chosen else list(readers().values())
         raise SourceError(
             f"{', '.join(map(shown, named)) or 'nothing named'}: no checkpoints found; "
@@ -117,6 +118,20 @@ def gather(
             lost = lost_folders(folder, kept, suffixes)
             result.left_out += [LeftOut(path, LOST) for path in lost]
     return result
+
+
+def check_no_analysis(given: Sequence[Path]) -> None:
+    """Raise if a folder is what was measured of checkpoints, in place of the checkpoints.
+
+    Raises:
+        SourceError: If one is an analysis.
+    """
+    for path in given:
+        if _exists(path) and (path / "zarr.json").is_file() and (path / "totals").is_dir():
+            raise SourceError(
+                f"{path}: is an analysis, not checkpoints; accweight rank, layers, view and report "
+                "show it"
+            )
 
 
 def _without_checkpoints(given: Sequence[Path], result: Gathered) -> list[LeftOut]:

@@ -20,7 +20,7 @@ from accweight_core.analysis.figures.page import (
 from accweight_core.analysis.shown import Shown
 from accweight_core.analysis.summary import Measured
 from accweight_core.analysis.thumbnails import PAINTS
-from accweight_core.colours.scale import Entries
+from accweight_core.colours.scale import ENTRIES, Entries
 from accweight_core.errors import StoreError
 from accweight_core.naming import leaf_of
 from accweight_core.pictures.texel_map import Layout
@@ -41,6 +41,9 @@ CAPTION = 0.4
 
 TEXELS = 320
 """Texels along a picture; a page has no room for more."""
+
+LEFT_OUT = "the pictures of this step were left out, as writing was slower than training"
+"""What a step says whose pictures have no weights at all: a tracker has left them out."""
 
 
 def layers_figure(shown: Shown, step_index: int, top: int | None) -> Drawing:
@@ -66,12 +69,15 @@ def layers_figure(shown: Shown, step_index: int, top: int | None) -> Drawing:
     lines = [chosen[first : first + columns] for first in range(0, len(chosen), columns)]
     heights = [max(_size(thumbnails.layout(p))[1] for _, p in line) for line in lines]
     share = thumbnails.scale.high
+    drawn = {p.name: thumbnails.entries(r, p, step_index, TEXELS) for r, p in chosen}
+    is_left_out = all((entries == ENTRIES).all() for entries in drawn.values())
     figure, bottom = page(
         2 * MARGIN + columns * (SIDE + GAP) - GAP,
         sum(heights) + len(lines) * (CAPTION + GAP) - GAP,
         f"How far every weight has travelled, at step {shown.steps[step_index]}",
         f"{shown.run}: black has not moved; white has moved by the value above its layer, or more",
         [
+            LEFT_OUT if is_left_out else "",
             more(len(every) - len(chosen), "picture"),
             f"white is {share:.0%} of the longest path in the layer, at the last step",
             shown.not_counted,
@@ -82,8 +88,7 @@ def layers_figure(shown: Shown, step_index: int, top: int | None) -> Drawing:
         for column, (row, parameter) in enumerate(line):
             left = MARGIN + column * (SIDE + GAP)
             size = _size(thumbnails.layout(parameter))
-            entries = thumbnails.entries(row, parameter, step_index, TEXELS)
-            _picture(figure, entries, left, top_edge - CAPTION, size)
+            _picture(figure, drawn[parameter.name], left, top_edge - CAPTION, size)
             _caption(figure, shown, row, parameter, share, left, top_edge)
         top_edge -= CAPTION + height + GAP
     return figure

@@ -70,9 +70,9 @@ def without_source(
             named,
         )
     if own is None and candidate and candidate.recipes and not candidate.recipes[0].told:
-        sources = some(candidate.recipes[0].sources, MOST)
+        wanted = some(candidate.recipes[0].sources, MOST)
         return BindingError(
-            f"{where}: only values can tell whether tensor {name!r} ({shape}) is {sources} of the "
+            f"{where}: only values can tell whether tensor {name!r} ({shape}) is {wanted} of the "
             f"checkpoints{_more(missing)}, and no checkpoint has the graph's own weights; export "
             "the graph from one of these checkpoints",
             named,

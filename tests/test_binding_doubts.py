@@ -48,6 +48,19 @@ class TwiceScaled(nn.Module):
         return found
 
 
+class Placed(nn.Module):
+    """A learned matrix that is added to the input, under a name that tells nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place, self.out = nn.Parameter(torch.randn(5, 8)), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return three numbers per row."""
+        found: Tensor = self.out(x + self.place)
+        return found
+
+
 class Grouped(nn.Module):
     """A transposed convolution in groups, with batch norm behind it."""
 
@@ -105,6 +118,21 @@ def test_scales_that_were_stored_once_are_named_both(tmp_path: Path) -> None:
     later = early.checked(early.run(), export_at(early, 1))
     assert later.binding.proof.verdict == "verified"
     assert early.error(later) < CLOSE
+
+
+def test_a_graph_of_other_weights_says_that_only_values_tell_what_has_no_kind(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    steps = Steps.of(tmp_path, Placed(), torch.randn(2, 5, 8), own=0)
+    steps.states[0] = {name: value + 1 for name, value in steps.states[0].items()}
+    elsewhere = steps.graph(LEGACY)
+    steps.states[0] = steps.states[1]
+
+    with pytest.raises(
+        BindingError, match=r"only values can tell .* 'place' \(5x8\) is place .* export the graph"
+    ):
+        steps.checked(steps.run(), elsewhere)
 
 
 def export_at(steps: Steps, step: int) -> Path:

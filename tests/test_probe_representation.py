@@ -12,7 +12,7 @@ from torch import nn
 
 import accweight_core as aw
 from accweight_core.analysis.motion import between
-from accweight_core.probes.representation import stages_of
+from accweight_core.probes.representation import Representation, stages_of
 
 Array = np.ndarray[Any, Any]
 
@@ -67,6 +67,16 @@ def test_stages_of_two_axes_are_the_values_and_the_way_between_is_the_map(tmp_pa
     np.testing.assert_allclose(between(views[1], views[2], 1), np.tanh(affine), atol=1e-6)
     half = x @ (0.5 * np.eye(2) + 0.5 * weight).T + 0.5 * bias
     np.testing.assert_allclose(between(views[0], views[1], 0.5), half, atol=1e-6)
+
+
+def test_the_summary_leaves_out_stages_that_no_function_bends(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    states = [module.state_dict(), {n: v * 2 for n, v in module.state_dict().items()}]
+
+    found = probed(tmp_path, module, states, spirals(40), "representation:activation=none")
+
+    (line,) = Representation.summary(found)
+    assert [part.split(" ")[-2] for part in line.split("; ")] == ["input", "0", "1"]
 
 
 def test_three_axes_and_many_features_have_their_room(tmp_path: Path) -> None:

@@ -486,6 +486,17 @@ def test_everything_that_was_found_is_drawn(
     assert done.output.count("drawn: ") == len(drawn)
 
 
+def test_the_name_of_a_picture_makes_no_folder(analysed: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        application(),
+        ["probe", str(analysed), "--probe", "filters:layer=fc1", "--png", str(tmp_path / "f.png")],
+    )
+
+    assert done.exit_code == 1
+    assert "f.png: is the name of a picture; expected a folder" in str(done.exception)
+    assert not (tmp_path / "f.png").exists()
+
+
 def test_a_file_where_figures_are_to_be_is_told_before_anything_is_run(
     analysed: Path, tmp_path: Path
 ) -> None:

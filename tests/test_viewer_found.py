@@ -56,9 +56,7 @@ def test_numbers_of_layers_rank_them(analysed: Path) -> None:
 
 
 def test_a_number_that_no_probe_found_says_which_there_are(analysed: Path) -> None:
-    with pytest.raises(
-        UnknownNameError, match=r"'everything.lost'; .*probes have found everything"
-    ):
+    with pytest.raises(UnknownNameError, match=r"did you mean 'everything.sparsity'\? probes have"):
         aw.open_analysis(analysed).ranking("everything.lost")
 
 
@@ -190,6 +188,34 @@ def test_a_sheet_shows_the_pictures_of_the_last_step_that_was_probed(session: Se
     assert pictures[:, 0, 0, 0].tolist() == [100 + number for number in range(POINTS)]
     assert sheet.step == 10
     assert sheet.can_be_over
+
+
+def test_results_of_one_probe_are_called_by_their_options_and_order(tmp_path: Path) -> None:
+    path = stored_results(tmp_path / "run.accw")
+    shape = (0, 2, 4, 4, 1)
+    for digest, scale in (("c" * 12, "fixed"), ("a" * 12, "step"), ("b" * 12, "step")):
+        fields = (field("images", "step picture height width channel", shape, "uint8"),)
+        document = ProbeDocument("filters", 1, {"scale": scale}, (0,), fields)
+        ProbeStore.begun(path, digest, document).write_step(0, {"images": np.zeros((2, 4, 4, 1))})
+
+    titles = {one.title for one in Sheet(session_of(path)).choices}
+
+    told = {"filters", "filters:scale=step", "filters:scale=step (2)"}
+    assert titles == {f"everything of {HOSTILE}", *told}
+
+
+def test_losses_on_other_samples_are_told_apart_by_order(tmp_path: Path) -> None:
+    path = stored_results(tmp_path / "run.accw")
+    for digest in ("c" * 12, "a" * 12):
+        document = ProbeDocument("evaluate", 1, {}, (0,), (field("loss", "step", (0,)),))
+        ProbeStore.begun(path, digest, document).write_step(0, {"loss": np.float64(1)})
+
+    measures = session_of(path).runs[0].measures
+
+    assert {name for name in measures if name.startswith("evaluate")} == {
+        "evaluate.loss",
+        "evaluate (2).loss",
+    }
 
 
 def test_ratings_are_shown_over_their_inputs() -> None:

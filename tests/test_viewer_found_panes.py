@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from probe_networks import Classifier, Plain, digits, trained, write_states
-from probe_results import HOSTILE, stored_results
+from probe_results import HOSTILE, field, stored_results
 from viewer_helpers import stored
 from window_driver import OpenWindow, colour_at, move_mouse, pixels, rgb, settle, shown_panes
 
 import accweight_core as aw
+from accweight_core.store.probe_store import ProbeDocument, ProbeStore
 
 pytest.importorskip("pyqtgraph")
 from pyqtgraph.Qt import QtCore, QtGui, QtTest, QtWidgets
@@ -86,6 +87,24 @@ def test_the_sheet_follows_the_time_line(analysed: Path, opened: OpenWindow) -> 
         seen.append(int(shown[top + y + grid.height - 4, left + x + grid.width // 2, 0]))
 
     assert seen == [53, 153]
+
+
+def test_tokens_stand_in_the_cells_of_their_ratings(tmp_path: Path, opened: OpenWindow) -> None:
+    path, names = stored(tmp_path), ["a", "b", "c", "d", "e", "f", "g", "h", "i", " "]
+    fields = (field("images", "step picture height width channel", (0, 2, 1, 10, 1), "uint8"),)
+    document = ProbeDocument("ratings", 1, {}, (0,), fields, attributes={"tokens": [names, names]})
+    grey = np.full((2, 1, 10, 1), 128, np.uint8)
+    ProbeStore.begun(path, "0" * 12, document).write_step(0, {"images": grey})
+    window = opened(path)
+    _, sheet = panes_of(window)
+
+    assert sheet.sheet.tokens == [names, names]
+    (left, top), grid = sheet.view.origin, sheet.view.grid
+    shown, across = pixels(sheet.view.grab().toImage()), grid.width / 10
+    for number, is_written in ((0, True), (9, False)):
+        begin = int(left + grid.indent + number * across) + 2
+        cell = shown[top + 1 : top + grid.height - 1, begin : begin + int(across) - 4]
+        assert (cell.max() - cell.min() > 60) == is_written
 
 
 def test_a_line_around_points_shows_their_samples(analysed: Path, opened: OpenWindow) -> None:

@@ -50,6 +50,11 @@ class ProbeResult:
         return self._store.folder
 
     @property
+    def number(self) -> int:
+        """How many results the analysis had before it was begun; tells the order of results."""
+        return self._store.document.number
+
+    @property
     def options(self) -> dict[str, Any]:
         """Options of the probe."""
         return dict(self._store.document.options)

@@ -24,6 +24,9 @@ MOST_STEPS = 20
 MOST_COLUMNS = 7
 """Numbers per row."""
 
+PICTURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".gif")
+"""Endings that a folder of figures does not have, unless it is there."""
+
 
 def list_page() -> Page:
     """Return the installed probes with their options."""
@@ -113,13 +116,15 @@ def check_is_folder(name: str) -> Path:
     """Return the path of a folder for figures, checked before any work is done.
 
     Raises:
-        StoreError: If there is a file, or it cannot be there.
+        StoreError: If there is a file, it has the name of a picture, or it cannot be there.
     """
     home = target_at(name, "a folder of figures")
-    if home.exists() and not home.is_dir():
+    is_file = home.exists() and not home.is_dir()
+    if is_file or (home.suffix.lower() in PICTURES and not home.exists()):
         raise StoreError(
-            f"{home}: is a file; expected a folder, as several figures are written into it. Name a "
-            "folder, such as figures; it is made if there is none"
+            f"{home}: is {'a file' if is_file else 'the name of a picture'}; expected a folder, as "
+            "several figures are written into it. Name a folder, such as figures; it is made if "
+            "there is none"
         )
     return home
 

@@ -43,6 +43,8 @@ from accweight_core.text import told
 
 INPUT = "input"
 """The first stage."""
+BENT = ", bent"
+"""What stands behind a layer's name for what its function makes of it."""
 
 FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
     "relu": lambda x: np.maximum(x, 0),
@@ -139,7 +141,10 @@ class Representation(Probe):
         found = result.array("separability")[-1]
         if np.isnan(found).all():
             return []
-        shares = ", ".join(told(result.labels("stage"), found, ".0%"))
+        stages = told(result.labels("stage"), found, ".0%")
+        if result.options["activation"] == "none":  # behind it stands what is before it
+            stages = [one for one in stages if BENT not in one]
+        shares = "; ".join(stages)
         return [f"told apart by a plane at step {result.steps[-1]}: {shares}"]
 
 
@@ -153,5 +158,5 @@ def stages_of(layers: Sequence[str]) -> tuple[str, ...]:
     for place, layer in enumerate(layers):
         found.append(layer)
         if place < len(layers) - 1:
-            found.append(f"{layer}, bent")
+            found.append(f"{layer}{BENT}")
     return tuple(found)

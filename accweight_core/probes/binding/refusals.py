@@ -45,21 +45,7 @@ def without_source(
     named = tuple(missing)
     statistics = [name for name in missing if _is_statistic(name, described)]
     if statistics and not _has_statistics(run):
-        last = run.checkpoints[-1]
-        if last.format.startswith("ONNX"):
-            norm = described.parameters[statistics[0]].layer
-            return BindingError(
-                f"{where}: the network has the batch norm {norm!r}, which is folded into the "
-                f"weights of the checkpoints; take one of them as the model ({last.path}), or "
-                f"write them anew: {KEEP_APART}",
-                named,
-            )
-        return BindingError(
-            f"{where}: the network needs running statistics ({some(statistics, MOST)}), and the "
-            "checkpoints have none; save model.state_dict() and not only the parameters, or keep "
-            f"the graph's own with {_patterns(statistics)}",
-            named,
-        )
+        return _without_statistics(statistics, named, described, run)
     norm = _folded_in_half(run, own, found)
     if norm:
         return BindingError(
@@ -83,6 +69,14 @@ def without_source(
             "(dynamo=True, optimize=False), and look at accweight align",
             named,
         )
+    if own is None and candidate and candidate.recipes and not candidate.recipes[0].told:
+        wanted = some(candidate.recipes[0].sources, MOST)
+        return BindingError(
+            f"{where}: only values can tell whether tensor {name!r} ({shape}) is {wanted} of the "
+            f"checkpoints{_more(missing)}, and no checkpoint has the graph's own weights; export "
+            "the graph from one of these checkpoints",
+            named,
+        )
     if own is None and candidate and candidate.match:
         there = ", ".join(f"{p.name} {_shape(p.shape)}" for p in candidate.sources[:MOST])
         return BindingError(
@@ -103,6 +97,27 @@ def without_source(
         f"{where}: no tensor of the checkpoints is {name!r} ({shape}){_more(missing)}; if it is a "
         f"constant of the network, add {_patterns(missing)}; if its layer has another "
         "name there, say so with --map",
+        named,
+    )
+
+
+def _without_statistics(
+    statistics: Sequence[str], named: tuple[str, ...], described: Described, run: Run
+) -> BindingError:
+    """Return the error for running statistics that no checkpoint has."""
+    where, last = _name_of(described), run.checkpoints[-1]
+    if last.format.startswith("ONNX"):
+        norm = described.parameters[statistics[0]].layer
+        return BindingError(
+            f"{where}: the network has the batch norm {norm!r}, which is folded into the "
+            f"weights of the checkpoints; take one of them as the model ({last.path}), or "
+            f"write them anew: {KEEP_APART}",
+            named,
+        )
+    return BindingError(
+        f"{where}: the network needs running statistics ({some(statistics, MOST)}), and the "
+        "checkpoints have none; save model.state_dict() and not only the parameters, or keep "
+        f"the graph's own with {_patterns(statistics)}",
         named,
     )
 

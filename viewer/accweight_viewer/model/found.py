@@ -5,6 +5,7 @@ Results are read once per state of a run. A damaged one is left out: the viewer 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
 from accweight_core.analysis.probe_results import ProbeResult, Probes
 from accweight_core.errors import AccweightError
 from accweight_core.io.stamp import stamp_if_there
+from accweight_core.probes.options import spec_of
 from accweight_core.schema import Stamp
 from accweight_core.store.documents import METADATA
 from accweight_core.store.graph_document import GRAPH
@@ -127,10 +129,11 @@ def found_arrays(
     """
     found = []
     for run, results in enumerate(runs):
+        shown = shown_names(results)
         of_run = f" \N{MIDDLE DOT} {names[run]}" if len(runs) > 1 else ""
         for probe, result in results.items():
             for array in arrays_of(result, *kinds):
-                title = f"{probe}{_of(result)}"
+                title = f"{shown[probe]}{_of(result, shown[probe])}"
                 if array not in ("images", "coordinates", "views", "values", "links"):
                     title += f" \N{MIDDLE DOT} {array.replace('_', ' ')}"
                 if kind_of(result.fields[array]) is not ResultKind.STAGES:
@@ -142,9 +145,27 @@ def found_arrays(
     return found
 
 
-def _of(result: ProbeResult) -> str:
+def shown_names(results: Mapping[str, ProbeResult]) -> dict[str, str]:
+    """Return what each result is called on the screen, by its name.
+
+    Those of one probe that was asked for in several ways are told apart by their options, and
+    those on other samples or of another network by their order.
+    """
+    asked = {
+        probe: spec_of(result.name, result.options) if probe != result.name else probe
+        for probe, result in results.items()
+    }
+    found, times = {}, Counter[str]()
+    for probe in sorted(asked, key=lambda name: results[name].number):
+        spec = asked[probe]
+        times[spec] += 1
+        found[probe] = spec if times[spec] == 1 else f"{spec} ({times[spec]})"
+    return found
+
+
+def _of(result: ProbeResult, shown: str) -> str:
     of = result.attributes.get("parameter") or result.attributes.get("node") or ""
-    return f" of {of}" if of else ""
+    return f" of {of}" if of and f"={of}" not in shown else ""
 
 
 def measured_place(steps: Steps, step: float) -> int:

@@ -15,6 +15,7 @@ from accweight_core.analysis.probe_pictures import (
     is_signed,
     pictures_at,
     scale_text,
+    token_rows,
     unit_names,
 )
 from accweight_viewer.model.chosen_array import ChosenArray
@@ -149,6 +150,12 @@ class Sheet(ChosenArray):
         if chosen is None:
             return ()
         return unit_names(chosen.result, chosen.array, len(self.pictures()))
+
+    @property
+    def tokens(self) -> list[list[str]]:
+        """The tokens of every sequence, one for each of its pixels; nothing if not known."""
+        chosen = self.chosen
+        return [] if chosen is None else token_rows(chosen.result, chosen.array, self.pictures())
 
     @property
     def note(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,10 @@ INSET = 10
 FONT_PIXELS = 10
 LEAST_NAMED = 54
 """Pixels of a picture from which on its name stands in it."""
+LEAST_TOKEN = 7
+"""Pixels of the width of a cell from which on its token stands in it."""
+BRIGHT = 110
+"""Mean of red, green and blue from which on a token is written in black."""
 
 
 class SheetView(QtWidgets.QWidget):  # type: ignore[misc]
@@ -70,7 +75,7 @@ class SheetView(QtWidgets.QWidget):  # type: ignore[misc]
 
     def _paint(self, painter: Any) -> None:
         pictures, grid, (left, top) = self.sheet.pictures(), self.grid, self.origin
-        names = self.sheet.names
+        names, tokens = self.sheet.names, self.sheet.tokens
         font = painter.font()
         font.setPixelSize(FONT_PIXELS)
         painter.setFont(font)
@@ -85,6 +90,8 @@ class SheetView(QtWidgets.QWidget):  # type: ignore[misc]
                 room = box.translated(-grid.indent, 0)
                 room.setWidth(grid.indent - GAP)
                 self._name(painter, room, plain(names[number]), beside=True)
+                if tokens:
+                    self._write_tokens(painter, box, pictures[number], tokens[number])
             elif grid.width >= LEAST_NAMED:
                 self._name(painter, box, plain(names[number]))
         hidden = len(pictures) - grid.shown
@@ -111,6 +118,21 @@ class SheetView(QtWidgets.QWidget):  # type: ignore[misc]
         painter.fillRect(plate, shade)
         painter.setPen(QtGui.QColor(self.theme.ink))
         painter.drawText(plate, QtCore.Qt.AlignmentFlag.AlignCenter, text)
+
+    def _write_tokens(self, painter: Any, box: Any, picture: Pixels, tokens: Sequence[str]) -> None:
+        """Write each token in its cell of a sequence, dark on bright cells, as far as it fits."""
+        height, width = picture.shape[:2]
+        metrics = painter.fontMetrics()
+        across, down = box.width() / width, box.height() / height
+        if across < LEAST_TOKEN or down < metrics.height():
+            return
+        for place, token in enumerate(tokens):
+            row, column = divmod(place, width)
+            cell = QtCore.QRectF(box.left() + column * across, box.top() + row * down, across, down)
+            is_bright = picture[row, column, :3].mean() > BRIGHT
+            painter.setPen(QtGui.QColor("black" if is_bright else "white"))
+            text = metrics.elidedText(plain(token), QtCore.Qt.TextElideMode.ElideRight, int(across))
+            painter.drawText(cell, QtCore.Qt.AlignmentFlag.AlignCenter, text)
 
     def mouseMoveEvent(self, event: Any) -> None:  # noqa: N802
         """Mark and name the picture under the mouse."""

@@ -13,6 +13,9 @@ Pixels = npt.NDArray[np.uint8]
 
 GREY_AND_RGB = (1, 3)
 
+OWN_SCALE = "the values that are black and white, as shares of the largest of each picture"
+"""What is said of the scale where every picture has its own."""
+
 STRIP = 4
 """Width of a picture, as a multiple of its height, from which on it is a sequence."""
 
@@ -93,6 +96,8 @@ def scale_text(result: ProbeResult, name: str) -> str:
     """Return which values are black and white in pictures; empty if that is not known."""
     if "scale" not in result.arrays or name != "images":
         return ""
+    if result.fields["scale"].words == OWN_SCALE:
+        return "grey is 0; each picture has a scale of its own, the same at all steps"
     scale = result.array("scale")[:, 1]
     if len(set(scale.tolist())) > 1:
         return "grey is 0; black and white are the largest values of each step"

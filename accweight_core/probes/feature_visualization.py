@@ -61,7 +61,7 @@ SIMILAR = 0.9
 class FeatureVisualization(Probe):
     """Inputs that excite units most, by gradient ascent, and the step at which they appear."""
 
-    name, version, needs = "feature_visualization", 2, Needs.FORWARD | Needs.INPUT_GRADIENT
+    name, version, needs = "feature_visualization", 3, Needs.FORWARD | Needs.INPUT_GRADIENT
     reading = (
         "What excites a unit most is not what it usually sees. A picture that keeps changing "
         "belongs to a unit that still learns."
@@ -113,7 +113,7 @@ class FeatureVisualization(Probe):
             final("similarity", "step layer", "mean cosine to the optima of the last step"),
             final("onset", "picture", "step from which on a feature is there"),
             *picture_fields(
-                "picture", "the inputs as pictures, each by its own largest value"
+                "picture", "the inputs as pictures, each by its own largest value", is_own=True
             ),
             *self._agreement.fields,
             attributes={"units": self._chosen}, rows=self._agreement.rows,

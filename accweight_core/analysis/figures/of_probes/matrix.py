@@ -38,11 +38,10 @@ Floats = npt.NDArray[np.float64]
 
 
 def matrix_figure(result: ProbeResult, name: str) -> Drawing:
-    """Draw the matrix at the first, middle and last step, on one scale."""
+    """Draw the matrix at a few steps, on one scale."""
     field = result.fields[name]
     rows, columns = (result.labels(axis) for axis in field.axes[1:])
-    count, last = min(len(rows), MOST_ROWS), len(result.steps) - 1
-    places = np.unique(np.linspace(0, last, MOST_STEPS).round().astype(int))
+    count, places = min(len(rows), MOST_ROWS), _places(result)
     values = result.array(name)[places, :count].astype(np.float64)
     low, high = matrix_scale(result, name)
     wide = min(max(LEAST_WIDE, 0.3 * len(columns)), WIDE)
@@ -68,6 +67,16 @@ def matrix_figure(result: ProbeResult, name: str) -> Drawing:
         _name_columns(axes, [plain(text) for text in columns], wide)
         axes.tick_params(length=0, labelsize=SMALL, labelcolor=THEME.dim)
     return figure
+
+
+def _places(result: ProbeResult) -> npt.NDArray[np.int64]:
+    """Return the places of the steps that are drawn; of a failure it, the one before, the last."""
+    last = len(result.steps) - 1
+    failed = result.array("failed")[:1] if "failed" in result.arrays else np.array([np.nan])
+    if not np.isfinite(failed).all():
+        return np.unique(np.linspace(0, last, MOST_STEPS).round().astype(int))
+    at = int(np.searchsorted(result.steps, failed[0]))
+    return np.unique([max(at - 1, 0), at, last])
 
 
 def _colours(values: Floats, low: float, high: float) -> npt.NDArray[np.uint8]:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from accweight_core.analysis.probe_kinds import PIXELS
 from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.analysis.shown_names import shown_names
 from accweight_core.colours.themes import LIGHT
 
 Pixels = npt.NDArray[np.uint8]
@@ -47,7 +48,7 @@ def pictures_at(result: ProbeResult, name: str, step: int) -> Pixels:
 def unit_names(result: ProbeResult, name: str, count: int) -> tuple[str, ...]:
     """Return the names of the pictures of an array: their numbers, if it does not name them all."""
     axes = result.fields[name].axes
-    named = result.labels(axes[1]) if axes[1] not in PIXELS else ("",)
+    named = shown_names(result, axes[1]) if axes[1] not in PIXELS else ("",)
     return named if len(named) == count else tuple(map(str, range(count)))
 
 

@@ -31,6 +31,8 @@ def test_one_unit_made_huge_is_named_first_and_feeds_the_rest(tmp_path: Path) ->
     lines = said(found)
     assert lines[0] == "fails first at step 3: 0/5 explodes"
     assert "without: 0/5" in lines[1]
+    few = probed(tmp_path, stack(6, 8, 8, 3), states, X, "failure:tried=1")
+    assert few.labels("candidate") == ("0/5",), "where it starts is tried first"
 
 
 def test_a_unit_that_climbs_step_by_step_is_held_against_its_median(tmp_path: Path) -> None:

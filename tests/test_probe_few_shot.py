@@ -49,6 +49,10 @@ def test_confused_pictures_are_shown_beside_what_they_are_nearest_to(tmp_path: P
     assert names[: len(wrong)] == tuple(f"{row} ({y[row]})" for row in wrong)
     pair = found.array("images", 1)[wrong.index(7)]
     np.testing.assert_array_equal(pair[:, :8], pair[:, 9:])
+    for place, row in enumerate(wrong):
+        near = int(found.array("nearest", 1)[best, row])
+        right = found.array("images", 1)[place, :, 9:, 0].astype(float)
+        assert np.corrcoef(right.reshape(-1), x[near].reshape(-1))[0, 1] > 0.999
     before = found.array("voted", 0)[best]
     for place, name in enumerate(names):  # the same sample at all steps, missing where right
         row = int(name.split()[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from probe_networks import probed, said, stack, steps_of
 
@@ -35,6 +36,11 @@ def test_a_layer_that_is_frozen_is_stable_since_then_and_useless_filters_are_lis
     assert found.array("degenerate")[:, 0].tolist() == [0] * 6 + [1]
     assert found.array("duplicate")[:, 2].tolist() == [0] * 6 + [2]
     assert found.array("settled")[3, 1] == 1
+    ends = torch.nn.functional.cosine_similarity(states[2]["0.weight"], states[6]["0.weight"])
+    assert found.array("settled")[2, 0] == pytest.approx(
+        float((ends[states[6]["0.weight"].any(dim=1)] >= 0.9).float().mean())
+    )
+    assert (found.array("settled")[6] == 1).all(), "a filter of zeros is left out"
     assert said(found) == [
         "stable since step: 2 3",
         "not stable at step 6: 0, 4",

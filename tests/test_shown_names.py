@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from accweight_core.analysis.figures.of_probes.choosing import figures_of
 from accweight_core.reports.probe_views import Room, view_of
+from accweight_core.samples.samples import Data
 
 LETTERS = np.array(["(", ")", "a"])
 
@@ -75,3 +77,12 @@ def test_pictures_of_the_last_layer_have_the_names_of_classes(tmp_path: Path) ->
     assert view is not None
     assert view["labels"] == ["0/0", "0/1", "2/0 cat", "2/1 dog"]
     assert found.labels("picture") == ("0/0", "0/1", "2/0", "2/1"), "which runs are compared by"
+
+
+def test_other_names_are_another_question() -> None:
+    data = Data((np.zeros((2, 3)),), np.zeros(2), Path("x.npz"), ())
+    named, renamed = (replace(data, vocabulary=names) for names in (("(", ")"), ("[", "]")))
+    classed = replace(data, classes=("(", ")"))
+
+    assert len({one.digest for one in (data, named, renamed, classed)}) == 4
+    assert replace(renamed, vocabulary=("(", ")")).digest == named.digest

@@ -38,6 +38,7 @@ def test_confused_pictures_are_shown_beside_what_they_are_nearest_to(tmp_path: P
     x, y = digits(12)
     x[7] = x[3]  # a copy of another class
     y[7] = (y[3] + 1) % 3
+    y[5] = (y[5] + 1) % 3  # which is nearest to another picture
 
     found = probed(tmp_path, Classifier(), steps_of(Classifier(), 2), (x, y), "few_shot:pairs=12")
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from probe_networks import probed, said, stack, steps_of
+from probe_networks import probed, said, stack, steps_of, write_states
+
+import accweight_core as aw
 
 
 def test_a_layer_that_is_frozen_is_stable_since_then_and_useless_filters_are_listed(
@@ -53,6 +55,11 @@ def test_speed_is_the_change_per_step(tmp_path: Path) -> None:
     states = steps_of(stack(6, 4), 2)
     states[1]["0.weight"] = 1.5 * states[0]["0.weight"]
 
-    found = probed(tmp_path, stack(6, 4), states, None, "stability")
+    folder = write_states(tmp_path / "run", states)
+    (folder / "epoch_1.pt").rename(folder / "epoch_5.pt")
 
-    np.testing.assert_allclose(found.array("speed")[1], 0.5, rtol=1e-6)
+    results = aw.probe(aw.open_run(folder), probes="stability", out=tmp_path / "run.accw")
+
+    found = results["stability"]
+    np.testing.assert_allclose(found.array("distance")[1], 0.5, rtol=1e-6)
+    np.testing.assert_allclose(found.array("speed")[1], 0.1, rtol=1e-6)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from probe_networks import probed, said, stack, steps_of
 
 from accweight_core.errors import ArgumentValueError
@@ -70,3 +71,20 @@ def test_two_classes_have_no_hierarchy(tmp_path: Path) -> None:
 
     with pytest.raises(ArgumentValueError, match="groups 3 to 256 classes"):
         probed(tmp_path, stack(4, 2), steps_of(stack(4, 2), 2), (x, y), "class_hierarchy")
+
+
+def test_groups_are_found_in_layers_where_the_network_says_one_class_of_everything(
+    tmp_path: Path,
+) -> None:
+    chance, y = np.random.default_rng(0), np.arange(200) % 4
+    x = chance.standard_normal((200, 2)).astype(np.float32)
+    x[:, 0] += np.where(np.isin(y, (0, 2)), 20, -20)  # 0 and 2 are alike, 1 and 3 as well
+    states = steps_of(stack(2, 2, 4), 2)
+    for state in states:
+        state["0.weight"][:] = torch.eye(2)
+        state["2.weight"][:], state["2.bias"][:] = 0, torch.tensor([1.0, 0, 0, 0])
+
+    found = probed(tmp_path, stack(2, 2, 4), states, (x, y), "class_hierarchy:layers=0")
+
+    assert (found.array("counts", 1).argmax(axis=1) == 0).all()
+    assert found.array("group").tolist() == [0, 1, 0, 1]

@@ -17,6 +17,7 @@ import accweight_core as aw
 from accweight_core.analysis.probe_pictures import class_key
 from accweight_core.colours.themes import LIGHT
 from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.plane_pictures import with_dots
 
 CELLS = 50
 
@@ -133,3 +134,12 @@ def test_other_inputs_than_two_are_told(tmp_path: Path) -> None:
 
     with pytest.raises(ArgumentValueError, match="shows the plane of two inputs; a sample of"):
         probed(tmp_path, stack(3, 2), states, x, "decision_surface")
+
+
+def test_samples_are_dots_where_they_are_in_the_plane() -> None:
+    white = np.full((5, 5, 3), 255, np.uint8)
+
+    drawn = with_dots(white, np.array([[0.25, 0.0], [1.0, 0.75]]), [0, 1])
+
+    dots = np.argwhere((drawn != 255).any(axis=2)).tolist()
+    assert dots == [[1, 4], [4, 1]], "rows downwards, of a second input upwards"

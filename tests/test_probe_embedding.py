@@ -11,7 +11,7 @@ import pytest
 import torch
 from probe_networks import Plain, write_states
 from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
+from sklearn.manifold import TSNE, trustworthiness
 from torch import nn
 
 import accweight_core as aw
@@ -110,6 +110,23 @@ def test_the_basis_is_that_of_the_last_step_or_of_all(tmp_path: Path) -> None:
         joint.array("coordinates", 1), together.transform(features[1]), atol=1e-3
     )
     assert last.attributes["targets"] == y.tolist()
+    for at, own in enumerate(features):
+        expected = trustworthiness(own, last.array("coordinates", at), n_neighbors=12)
+        assert last.array("trustworthiness", at) == pytest.approx(expected, abs=1e-3)
+
+
+def test_tsne_goes_backwards_from_the_last_step(tmp_path: Path) -> None:
+    first, other, last = np.random.default_rng(5).standard_normal((3, 10, 10))
+    asked = "embedding:layer=features,method=tsne,perplexity=10"
+
+    found = []
+    for at, one in enumerate((first, other)):
+        (tmp_path / str(at)).mkdir()
+        found.append(probed(tmp_path / str(at), [one, last], blobs(80), asked)["embedding"])
+
+    one, another = (result.array("coordinates") for result in found)
+    np.testing.assert_array_equal(one[1], another[1], "what was before does not move the last one")
+    assert not np.array_equal(one[0], another[0])
 
 
 def test_each_class_has_its_share_of_the_points(tmp_path: Path, noisy: list[Array]) -> None:

@@ -38,6 +38,7 @@ def test_confused_pictures_are_shown_beside_what_they_are_nearest_to(tmp_path: P
     x, y = digits(12)
     x[7] = x[3]  # a copy of another class
     y[7] = (y[3] + 1) % 3
+    y[5] = (y[5] + 1) % 3  # which is nearest to another picture
 
     found = probed(tmp_path, Classifier(), steps_of(Classifier(), 2), (x, y), "few_shot:pairs=12")
 
@@ -49,6 +50,10 @@ def test_confused_pictures_are_shown_beside_what_they_are_nearest_to(tmp_path: P
     assert names[: len(wrong)] == tuple(f"{row} ({y[row]})" for row in wrong)
     pair = found.array("images", 1)[wrong.index(7)]
     np.testing.assert_array_equal(pair[:, :8], pair[:, 9:])
+    for place, row in enumerate(wrong):
+        near = int(found.array("nearest", 1)[best, row])
+        right = found.array("images", 1)[place, :, 9:, 0].astype(float)
+        assert np.corrcoef(right.reshape(-1), x[near].reshape(-1))[0, 1] > 0.999
     before = found.array("voted", 0)[best]
     for place, name in enumerate(names):  # the same sample at all steps, missing where right
         row = int(name.split()[0])

@@ -77,6 +77,40 @@ def test_a_latch_is_found_where_it_holds(tmp_path: Path, sequences: Sequences) -
     assert said(found)[0] == "on from time 0 of sample 3: 1"
 
 
+def test_a_unit_has_to_be_on_throughout_the_span(tmp_path: Path, sequences: Sequences) -> None:
+    x, y = sequences
+    states = steps_of(Latch(), 2)
+    latched(states[1])
+    spans = np.lib.stride_tricks.sliding_window_view(y, 3, axis=1)
+    holds, ends = (np.argwhere(spans.sum(axis=2) == count)[0] for count in (3, 1))
+    asked = "hidden_state:sample={},begin_at={},length=3,threshold=0.5,matches=10"
+
+    whole = probed(tmp_path, Latch(), states, (x, y), asked.format(*holds))
+    part = probed(tmp_path, Latch(), states, (x, y), asked.format(*ends))
+
+    np.testing.assert_array_equal(whole.array("pattern", 1), [0, 1, 0, 0])
+    rows, firsts, _ = whole.array("found", 1).astype(int).T
+    assert spans[rows, firsts].all()
+    assert whole.array("by_chance", 1) == pytest.approx(y[:, 2:].mean()), "by the end of spans"
+    assert whole.array("by_chance", 1) != pytest.approx(y[:, :-2].mean())
+    assert part.array("pattern", 1)[1] == 0
+
+
+def test_of_spans_with_as_much_in_common_the_nearest_comes_first(
+    tmp_path: Path, sequences: Sequences
+) -> None:
+    x, y = (one.copy() for one in sequences)
+    row = int(np.flatnonzero(y[:20, 6])[0])
+    x[20], y[20] = x[row], y[row]
+    states = steps_of(Latch(), 2)
+    latched(states[1])
+
+    asked = f"hidden_state:sample={row},begin_at=6,length=1,threshold=0.5,matches=5"
+    found = probed(tmp_path, Latch(), states, (x, y), asked)
+
+    assert found.array("found", 1)[0, :2].tolist() == [20, 6], "a copy"
+
+
 def test_a_span_that_is_not_there_is_told(tmp_path: Path, sequences: Sequences) -> None:
     with pytest.raises(ArgumentValueError, match="rnn has 12 times; the span from 11 of length 3"):
         probed(tmp_path, Latch(), steps_of(Latch(), 2), sequences, "hidden_state:begin_at=11")

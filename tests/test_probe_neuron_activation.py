@@ -37,6 +37,8 @@ def test_a_unit_wired_to_a_subset_is_the_largest_of_its_column(tmp_path: Path) -
     np.testing.assert_allclose(means[1, :, 5], means[1, :, 1])
     shown = found.labels("unit")
     assert {"0/5", "0/9"} <= set(shown)
+    largest = np.nan_to_num(found.array("answers", 1), nan=-np.inf).argmax(axis=1)
+    assert (np.diff(largest) >= 0).all(), "units that answer to one subset stand side by side"
     row = shown.index("0/5")
     np.testing.assert_array_equal(found.array("answers")[:, row], means[:, 5])
     assert found.array("explained")[1, 0] > 0

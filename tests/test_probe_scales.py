@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from probe_networks import probed, stack, steps_of
 from probe_results import field, stored_results
 
 import accweight_core as aw
@@ -114,3 +116,45 @@ def test_a_sheet_of_many_pictures_has_the_last_one(tmp_path: Path) -> None:
 
     assert {"u0", "u14", "all"} <= set(written)
     assert "u15" not in written
+
+
+def test_pictures_on_scales_of_their_own_are_not_said_to_share_one(tmp_path: Path) -> None:
+    module = stack(2, 2)
+    states = steps_of(module, 12)
+    for step, state in enumerate(states):
+        state["0.weight"] = (step + 1) * torch.eye(2) * torch.tensor([[1.0], [50.0]])
+
+    found = probed(tmp_path, module, states, np.ones((2, 2), np.float32), "feature_visualization")
+    drawn = figures_of(found)["images"]()
+    written = {text.get_text() for text in drawn.texts}
+
+    images = found.array("images")
+    assert images.max(axis=(0, 2, 3, 4)).tolist() == [255, 255], "each reaches its own largest"
+    assert images[0].max() < 160, "and is pale at a step at which it is small"
+    assert "grey is 0; each picture has a scale of its own, the same at all steps" in written
+    assert "2 steps between are not shown" in written
+
+
+@pytest.mark.parametrize("steps", [11, 10])
+def test_a_sheet_leaves_out_what_is_blank_and_counts_the_steps_between(
+    tmp_path: Path, steps: int
+) -> None:
+    fields = (field("images", "step unit height width channel", (0, 3, 4, 4, 1), "uint8"),)
+    document = ProbeDocument(
+        probe="planes", version=1, options={}, steps=tuple(range(steps)), fields=fields,
+        labels={"unit": ("a", "never", "c")}, attributes={"blank": 255},
+    )  # fmt: skip
+    out = stored_results(tmp_path / "run.accw")
+    store = ProbeStore.begun(out, "00112233aabb", document)
+    pictures = np.full((3, 4, 4, 1), 255, np.uint8)
+    pictures[0], pictures[2, 0] = 0, 7
+    for step in range(steps):
+        store.write_step(step, {"images": pictures})
+    store.write_final({})
+
+    drawn = figures_of(aw.open_analysis(out).probes["planes"])["images"]()
+    written = [text.get_text() for text in drawn.texts]
+
+    assert {"a", "c"} <= set(written)
+    assert "never" not in written
+    assert ("1 step between is not shown" in written) == (steps == 11)

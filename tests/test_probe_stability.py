@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
-from probe_networks import probed, said, stack, steps_of
+from probe_networks import probed, said, stack, steps_of, write_states
+
+import accweight_core as aw
 
 
 def test_a_layer_that_is_frozen_is_stable_since_then_and_useless_filters_are_listed(
@@ -35,6 +38,11 @@ def test_a_layer_that_is_frozen_is_stable_since_then_and_useless_filters_are_lis
     assert found.array("degenerate")[:, 0].tolist() == [0] * 6 + [1]
     assert found.array("duplicate")[:, 2].tolist() == [0] * 6 + [2]
     assert found.array("settled")[3, 1] == 1
+    ends = torch.nn.functional.cosine_similarity(states[2]["0.weight"], states[6]["0.weight"])
+    assert found.array("settled")[2, 0] == pytest.approx(
+        float((ends[states[6]["0.weight"].any(dim=1)] >= 0.9).float().mean())
+    )
+    assert (found.array("settled")[6] == 1).all(), "a filter of zeros is left out"
     assert said(found) == [
         "stable since step: 2 3",
         "not stable at step 6: 0, 4",
@@ -47,6 +55,11 @@ def test_speed_is_the_change_per_step(tmp_path: Path) -> None:
     states = steps_of(stack(6, 4), 2)
     states[1]["0.weight"] = 1.5 * states[0]["0.weight"]
 
-    found = probed(tmp_path, stack(6, 4), states, None, "stability")
+    folder = write_states(tmp_path / "run", states)
+    (folder / "epoch_1.pt").rename(folder / "epoch_5.pt")
 
-    np.testing.assert_allclose(found.array("speed")[1], 0.5, rtol=1e-6)
+    results = aw.probe(aw.open_run(folder), probes="stability", out=tmp_path / "run.accw")
+
+    found = results["stability"]
+    np.testing.assert_allclose(found.array("distance")[1], 0.5, rtol=1e-6)
+    np.testing.assert_allclose(found.array("speed")[1], 0.1, rtol=1e-6)

@@ -10,6 +10,7 @@ import torch
 from probe_networks import Classifier, probed, said, steps_of
 
 from accweight_core.errors import ArgumentValueError
+from accweight_core.probes.tiles import tiles
 
 CROSS = np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1]], np.float32)
 
@@ -59,3 +60,15 @@ def test_samples_of_whole_numbers_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ArgumentValueError, match="whole numbers, which have no gradient"):
         probed(tmp_path, module, steps_of(module, 2), tokens, "top_images")
+
+
+def test_what_a_unit_does_not_depend_on_is_dark() -> None:
+    x, gradient = np.ones((1, 1, 4, 4), np.float32), np.zeros((1, 1, 4, 4), np.float32)
+    x[0, 0, 0, 0], gradient[0, 0, :2], gradient[0, 0, 1] = 0, -1, 1
+
+    (drawn,) = tiles(x, gradient)
+
+    red, blue = (drawn[..., channel].astype(int) for channel in (0, 2))
+    assert (red[2:] < red[0, 1:].min()).all(), "without a gradient darker than with one"
+    assert (red[1] > blue[1] + 100).all(), "orange where it raises the unit"
+    assert (red[0] == blue[0]).all(), "and not where it lowers it"

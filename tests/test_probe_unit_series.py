@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from probe_networks import probed, said, stack, steps_of
 
-from accweight_core.probes.unit_series import thinned
+from accweight_core.probes.unit_series import deviations, thinned
 
 
 def test_outliers_stay_among_the_few_that_are_kept(tmp_path: Path) -> None:
@@ -34,6 +34,16 @@ def test_outliers_stay_among_the_few_that_are_kept(tmp_path: Path) -> None:
     everything = [torch.cat([s[n].double().norm(dim=1) for n in layers]) for s in states]
     medians = [float(torch.quantile(one, 0.5)) for one in everything]
     np.testing.assert_allclose(found.array("median"), medians, rtol=1e-6)
+
+
+def test_what_is_not_finite_is_infinitely_far_and_kept_first() -> None:
+    series = 1 + 0.01 * np.random.default_rng(0).standard_normal((3, 50))
+    series[2, 7], series[1, 9] = np.nan, 5
+
+    away = deviations(series)
+
+    assert np.argwhere(np.isinf(away)).tolist() == [[2, 7]]
+    assert thinned(series, away.max(axis=0), 6)[:2].tolist() == [7, 9]
 
 
 def test_curves_are_kept_that_cover_the_rest() -> None:

@@ -7,11 +7,15 @@ import numpy.typing as npt
 
 from accweight_core.analysis.probe_kinds import PIXELS
 from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.analysis.shown_names import shown_names
 from accweight_core.colours.themes import LIGHT
 
 Pixels = npt.NDArray[np.uint8]
 
 GREY_AND_RGB = (1, 3)
+
+OWN_SCALE = "the values that are black and white, as shares of the largest of each picture"
+"""What is said of the scale where every picture has its own."""
 
 STRIP = 4
 """Width of a picture, as a multiple of its height, from which on it is a sequence."""
@@ -44,7 +48,7 @@ def pictures_at(result: ProbeResult, name: str, step: int) -> Pixels:
 def unit_names(result: ProbeResult, name: str, count: int) -> tuple[str, ...]:
     """Return the names of the pictures of an array: their numbers, if it does not name them all."""
     axes = result.fields[name].axes
-    named = result.labels(axes[1]) if axes[1] not in PIXELS else ("",)
+    named = shown_names(result, axes[1]) if axes[1] not in PIXELS else ("",)
     return named if len(named) == count else tuple(map(str, range(count)))
 
 
@@ -93,6 +97,8 @@ def scale_text(result: ProbeResult, name: str) -> str:
     """Return which values are black and white in pictures; empty if that is not known."""
     if "scale" not in result.arrays or name != "images":
         return ""
+    if result.fields["scale"].words == OWN_SCALE:
+        return "grey is 0; each picture has a scale of its own, the same at all steps"
     scale = result.array("scale")[:, 1]
     if len(set(scale.tolist())) > 1:
         return "grey is 0; black and white are the largest values of each step"

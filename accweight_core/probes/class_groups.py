@@ -70,6 +70,9 @@ def excess(counts: Array) -> Array:
 
     Returns:
         (..., classes, classes), as shares of the samples of a class.
+
+    >>> excess(np.array([[4, 0], [4, 0]])).tolist(), excess(np.array([[2, 2], [0, 4]])).tolist()
+    ([[0.0, 0.0], [0.0, 0.0]], [[0.25, 0.0], [0.0, 0.25]])
     """
     rows, columns = counts.sum(axis=-1, keepdims=True), counts.sum(axis=-2, keepdims=True)
     total = np.maximum(counts.sum(axis=(-2, -1), keepdims=True), 1)

@@ -46,14 +46,18 @@ LEAST_CREDIT = 0.05
 class Failure(Probe):
     """Where values break down first, not finite or exploding, and which units feed that."""
 
-    name, version, needs = "failure", 2, Needs.FORWARD
+    name, version, needs = "failure", 3, Needs.FORWARD
     reading = (
         "Cells are the largest value of a unit, as a power of ten; grey is not finite. The failure "
         "began between the step named and the one before it."
     )
 
     times: float = option(100.0, "how many times its median before a value has to be", above=1)
-    tried: int = option(64, "units of earlier layers set to 0, those that grew most", least=1)
+    tried: int = option(
+        64,
+        "units of earlier layers set to 0: those that failed first, then those that grew most",
+        least=1,
+    )
     points: int = option(128, "samples, each class with its share")
 
     def start(self, context: Context) -> Schema:
@@ -104,7 +108,9 @@ class Failure(Probe):
             layers = np.flatnonzero(failed[at].any(axis=1))
             worst = np.where(failed[at], grown, -np.inf).argmax(axis=1)
             first = np.array([results.steps[at], layers[0], worst[layers[0]]])
-            credits_ = self._credits(results.steps[at], layers[-1], worst[layers[-1]], grown)
+            suspects = grown.copy()  # where it starts, however much grows behind it
+            suspects[layers[0]][failed[at, layers[0]]] += 2 * CEILING - FLOOR
+            credits_ = self._credits(results.steps[at], layers[-1], worst[layers[-1]], suspects)
         self._names = [name for _, name in credits_] + [""] * (self.tried - len(credits_))
         (credit,) = padded_rows([np.array([fall for fall, _ in credits_])], self.tried)
         exploded = (failed & (powers < CEILING)).sum(axis=2)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.analysis.shown_names import SHOWN_AS
 from accweight_core.probes.ascent import Ascent, Beginning, beginning, exciting_inputs
 from accweight_core.probes.context import Context
 from accweight_core.probes.features import Agreement
@@ -61,7 +62,7 @@ SIMILAR = 0.9
 class FeatureVisualization(Probe):
     """Inputs that excite units most, by gradient ascent, and the step at which they appear."""
 
-    name, version, needs = "feature_visualization", 2, Needs.FORWARD | Needs.INPUT_GRADIENT
+    name, version, needs = "feature_visualization", 3, Needs.FORWARD | Needs.INPUT_GRADIENT
     reading = (
         "What excites a unit most is not what it usually sees. A picture that keeps changing "
         "belongs to a unit that still learns."
@@ -96,9 +97,9 @@ class FeatureVisualization(Probe):
         self._axes = context.axes_of(self.layers or context.layers_with_matrices)
         self._chosen = unit_counts(self._axes, self.units)
         self._agreement = Agreement.of(context, self._axes, self.pictures)
-        return self._schema()
+        return self._schema(context)
 
-    def _schema(self) -> Schema:
+    def _schema(self, context: Context) -> Schema:
         own = sample_lengths(self._shape)
         lengths: Lengths = {
             "picture": unit_names(self._chosen), "layer": [*self._chosen], **own,
@@ -113,11 +114,23 @@ class FeatureVisualization(Probe):
             final("similarity", "step layer", "mean cosine to the optima of the last step"),
             final("onset", "picture", "step from which on a feature is there"),
             *picture_fields(
-                "picture", "the inputs as pictures, each by its own largest value"
+                "picture", "the inputs as pictures, each by its own largest value", is_own=True
             ),
             *self._agreement.fields,
-            attributes={"units": self._chosen}, rows=self._agreement.rows,
+            attributes={"units": self._chosen, SHOWN_AS: {"picture": self._named(context)}},
+            rows=self._agreement.rows,
         )  # fmt: skip
+
+    def _named(self, context: Context) -> list[str]:
+        """Return the names of the units; those of the last layer have the class as well."""
+        names, classes = [*unit_names(self._chosen)], context.data.classes
+        last = context.layers[-1]
+        if last not in self._chosen or len(classes) != self._axes[last].count:
+            return names
+        begin = names.index(f"{last}/0")
+        for unit in range(self._chosen[last]):
+            names[begin + unit] += f" {classes[unit]}"
+        return names
 
     def begin(self, step: Step) -> None:
         """Climb from the first input for all units of all layers."""

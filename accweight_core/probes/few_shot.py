@@ -106,7 +106,7 @@ class FewShot(Probe):
             height, width, channels = self._pictures.shape[1:]
             lengths = {**lengths, **picture_lengths((height, 2 * width + 1, channels))}
             words = ("confused: left the sample, right what it is nearest to, at the best layer of "
-                     "the last step")  # fmt: skip
+                     "the last step; nothing where it is told right")  # fmt: skip
             fields.append(final("images", f"step unit {PICTURE}", words, "uint8"))
         return Schema.of(lengths, *fields, attributes=attributes, rows=rows)
 

@@ -40,7 +40,7 @@ from accweight_core.text import some
 class HiddenResponse(Probe):
     """What each hidden unit answers to: its expected response, units and inputs in groups."""
 
-    name, version, needs = "hidden_response", 1, Needs.FORWARD
+    name, version, needs = "hidden_response", 2, Needs.FORWARD
     reading = (
         "Bright: the state rises when this input comes, dark: it falls. A mean over all contexts: "
         "a unit that answers to an input in one context alone has a pale cell."
@@ -65,7 +65,8 @@ class HiddenResponse(Probe):
                 f"probe {self.name!r}: {node} has {times} times, and a sample has shape "
                 f"{samples.shape[1:]}; expected times of whole numbers, or (times, features)"
             )
-        self._names = context.data.vocabulary if self._are_tokens else ()
+        names = context.data.vocabulary
+        self._names = names if self._are_tokens or len(names) == samples.shape[-1] else ()
         self._chosen = np.arange(samples.shape[-1])[: self.inputs]
         if self._are_tokens:
             found, counts = np.unique(samples[rows], return_counts=True)

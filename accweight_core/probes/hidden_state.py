@@ -15,12 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.analysis.shown_names import MARKED, SHOWN_AS
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.collecting import Values
 from accweight_core.probes.context import Context
 from accweight_core.probes.known import ratio
 from accweight_core.probes.probe import Array, Needs, Probe, Schema, array, option
-from accweight_core.probes.timed import States
+from accweight_core.probes.timed import States, names_at_times
 from accweight_core.text import some
 
 
@@ -28,10 +29,11 @@ from accweight_core.text import some
 class HiddenState(Probe):
     """The pattern of hidden units in a span of a sequence, and the same pattern elsewhere."""
 
-    name, version, needs = "hidden_state", 1, Needs.FORWARD
+    name, version, needs = "hidden_state", 2, Needs.FORWARD
     reading = (
-        "States of the chosen sequence, units down and times across. That spans share a pattern is "
-        "a guess at what it stands for; agreement has to be held against that of all spans."
+        "States of the chosen sequence, units down and times across, the span marked. That spans "
+        "share a pattern is a guess at what it stands for; agreement has to be held against that "
+        "of all spans."
     )
 
     layer: str = option("", "recurrent layer or node; by default the first one with times")
@@ -69,7 +71,12 @@ class HiddenState(Probe):
             array("overlap", "step", "mean share of units in common with the spans found"),
             array("found", "step rank row",
                   "spans found, the most alike first: sequence, first time, units in common"),
-            attributes={"node": node, "rows": rows.tolist()},
+            attributes={
+                "node": node,
+                "rows": rows.tolist(),
+                SHOWN_AS: {"time": names_at_times(context, self.sample)},
+                MARKED: {"time": [*range(self.begin_at, self.begin_at + self.length)]},
+            },
             rows=rows,
         )  # fmt: skip
 

@@ -121,6 +121,7 @@ def fallen(held: Array, fitted: Array, count: int) -> int | None:
     >>> fallen(np.array([0.5, 0.9, 0.6]), np.array([0.5, 0.9, 1.0]), 100)
     1
     >>> fallen(np.array([0.5, 0.9, 0.85]), np.array([0.5, 0.9, 1.0]), 100)
+    >>> fallen(np.array([0.5, 0.9, 0.6]), np.array([0.5, 0.9, 0.8]), 100)  # all is forgotten
     """
     if not np.isfinite(held).any() or not np.isfinite(held[-1]):
         return None

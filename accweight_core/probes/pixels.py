@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from accweight_core.analysis.probe_pictures import OWN_SCALE
 from accweight_core.probes.probe import Array, Field, Results, final
 
 MIDDLE = 128
@@ -48,14 +49,15 @@ def sample_lengths(shape: Sequence[int]) -> dict[str, int]:
     return {f"axis{at}": length for at, length in enumerate(shape)}
 
 
-def picture_fields(axis: str, words: str) -> tuple[Field, Field]:
+def picture_fields(axis: str, words: str, *, is_own: bool = False) -> tuple[Field, Field]:
     """Return the arrays that `pictured` and `pictured_each` make, as a probe stores them.
 
     Args:
         axis: The axis of the pictures of a step.
         words: What they show, in a phrase.
+        is_own: Whether every picture has a scale of its own, as those of `pictured_each` have.
     """
-    bound = "the values that are black and white"
+    bound = OWN_SCALE if is_own else "the values that are black and white"
     return (
         final("images", f"step {axis} {PICTURE}", f"{words}: {MIDDLE} is 0", "uint8"),
         Field("scale", ("step", "bound"), (0, 2), bound, final=True),

@@ -35,7 +35,7 @@ LEAST_WEIGHTS = 4
 class Stability(Probe):
     """Since when each layer is stable, and which of its filters are degenerate or duplicates."""
 
-    name, version, needs = "stability", 1, Needs.WEIGHTS
+    name, version, needs = "stability", 2, Needs.WEIGHTS
     reading = (
         "A layer is stable once its speed stays below a tenth of its largest. A falling learning "
         "rate brings every layer to rest: that it rests does not say that it has learned."
@@ -58,7 +58,7 @@ class Stability(Probe):
             final("speed", "step layer", "relative change since the step before, per step"),
             final("distance", "step layer", "relative change since the step before"),
             final("settled", "step layer",
-                  "share of filters that point where they point at the last step (cosine 0.9)"),
+                  "share of filters that point where they do at the last step (cosine 0.9)"),
             final("degenerate", "step layer", "filters that are almost 0"),
             final("duplicate", "step layer", "filters that point where another one does"),
             final("since", "layer", "step since which a layer is stable"),
@@ -79,13 +79,15 @@ class Stability(Probe):
         """Return what is said of one layer at all steps."""
         (last,) = filters_at(self._context, parameter, steps[-1:])
         ends, before = _directions(last)[0], None
+        there = ends.any(axis=1)  # a filter of zeros points nowhere
         found: list[dict[str, Any]] = []
         for rows in filters_at(self._context, parameter, steps):
             ways, norms = _directions(rows)
+            alike = (ways * ends.conj()).sum(axis=1).real >= 0.9
             twin, median = twins(ways[: self.most]), np.median(norms)
             found.append({
                 "distance": np.nan if before is None else _change(before, rows),
-                "settled": ((ways * ends.conj()).sum(axis=1).real >= 0.9).mean(),
+                "settled": alike[there].mean() if there.any() else np.nan,
                 "degenerate": np.count_nonzero((norms < DEGENERATE * median) | (norms == 0)),
                 "duplicate": np.count_nonzero(twin >= self.alike),
                 "norms": padded_rows([norms / (median or 1.0)], self._width)[0],

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
 from accweight_core.probes.probe import Array, Batch
 from accweight_core.probes.units import UnitAxes
+from accweight_core.probes.varied import token_names
 from accweight_core.schema import Kind
 
 RECURRENT = (Kind.RNN, Kind.LSTM, Kind.GRU)
@@ -57,6 +60,14 @@ class States:
     def of_batch(self, batch: Batch) -> Array:
         """Return (samples, units, times)."""
         return self.axes.of(batch.outputs[self.node])
+
+
+def names_at_times(context: Context, sample: int) -> list[str]:
+    """Return what comes in at every time of a sample, if it is tokens, or one of named features."""
+    values, names = context.data.inputs[0], context.data.vocabulary
+    if len(context.data.inputs) == 1 and values.ndim == 3 and values.shape[2] == len(names):
+        return [names[at] for at in values[sample].argmax(axis=1)]
+    return next(iter(token_names(context, np.array([sample]))), [])
 
 
 def _first_with_times(context: Context) -> str:

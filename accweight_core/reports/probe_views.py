@@ -33,6 +33,7 @@ from accweight_core.analysis.probe_scales import (
     told_and_empty,
     without_numbers,
 )
+from accweight_core.analysis.shown_names import marked_places, shown_names
 from accweight_core.analysis.unit_network import UnitNetwork, is_network
 from accweight_core.colours.png import pixel_png
 from accweight_core.pictures.sprites import sprite
@@ -289,7 +290,8 @@ def _units(result: ProbeResult, name: str, room: Room) -> Content:
         "high": high,
         "axis": columns,
         "row_axis": rows,
-        "columns": list(result.labels(columns))[:width],
+        "columns": list(shown_names(result, columns))[:width],
+        "marked": marked_places(result, columns),
         "left_out": f"{left_out} more rows are not shown" if left_out else "",
     }
 

@@ -106,8 +106,11 @@ class Data:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of samples, targets and scaling, in hexadecimal digits."""
+        """SHA-256 of samples, targets, scaling and names, if any, in hexadecimal digits."""
         found = hashlib.sha256(repr(self.scaling).encode())
+        named = {"classes": self.classes, "names": self.names, "vocabulary": self.vocabulary}
+        if any(named.values()):  # results say them
+            found.update(repr(named).encode())
         for array in (*self.inputs, self.targets):
             found.update(f"{array.dtype.str}{array.shape}".encode())
             for start in range(0, len(array), ROWS_HASHED):

@@ -22,6 +22,7 @@ from accweight_core.analysis.figures.page import (
 )
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.analysis.probe_scales import matrix_scale
+from accweight_core.analysis.shown_names import marked_places, shown_names
 from accweight_core.colours.scale import colour_table
 from accweight_core.text import plain
 
@@ -38,11 +39,10 @@ Floats = npt.NDArray[np.float64]
 
 
 def matrix_figure(result: ProbeResult, name: str) -> Drawing:
-    """Draw the matrix at the first, middle and last step, on one scale."""
+    """Draw the matrix at a few steps, on one scale."""
     field = result.fields[name]
-    rows, columns = (result.labels(axis) for axis in field.axes[1:])
-    count, last = min(len(rows), MOST_ROWS), len(result.steps) - 1
-    places = np.unique(np.linspace(0, last, MOST_STEPS).round().astype(int))
+    rows, columns = (shown_names(result, axis) for axis in field.axes[1:])
+    count, places = min(len(rows), MOST_ROWS), _places(result)
     values = result.array(name)[places, :count].astype(np.float64)
     low, high = matrix_scale(result, name)
     wide = min(max(LEAST_WIDE, 0.3 * len(columns)), WIDE)
@@ -66,8 +66,20 @@ def matrix_figure(result: ProbeResult, name: str) -> Drawing:
         if at == 0:
             axes.set_yticks(range(count), named, parse_math=False)
         _name_columns(axes, [plain(text) for text in columns], wide)
+        for column in marked_places(result, field.axes[2]):
+            _mark(axes, column)
         axes.tick_params(length=0, labelsize=SMALL, labelcolor=THEME.dim)
     return figure
+
+
+def _places(result: ProbeResult) -> npt.NDArray[np.int64]:
+    """Return the places of the steps that are drawn; of a failure it, the one before, the last."""
+    last = len(result.steps) - 1
+    failed = result.array("failed")[:1] if "failed" in result.arrays else np.array([np.nan])
+    if not np.isfinite(failed).all():
+        return np.unique(np.linspace(0, last, MOST_STEPS).round().astype(int))
+    at = int(np.searchsorted(result.steps, failed[0]))
+    return np.unique([max(at - 1, 0), at, last])
 
 
 def _colours(values: Floats, low: float, high: float) -> npt.NDArray[np.uint8]:
@@ -77,6 +89,13 @@ def _colours(values: Floats, low: float, high: float) -> npt.NDArray[np.uint8]:
     cells = table[np.clip(share * (len(table) - 1), 0, len(table) - 1).round().astype(int)]
     grey = [int(THEME.gap[at : at + 2], 16) for at in (1, 3, 5)]
     return np.where(np.isfinite(values)[..., None], cells, grey).astype(np.uint8)
+
+
+def _mark(axes: Axes, column: int) -> None:
+    """Draw a bar above a column that stands out."""
+    ends = [column - 0.5, column + 0.5]
+    axes.plot(ends, [1.02, 1.02], color=THEME.accent, linewidth=2.5, clip_on=False,
+              transform=axes.get_xaxis_transform())  # fmt: skip
 
 
 def _name_columns(axes: Axes, names: list[str], wide: float) -> None:

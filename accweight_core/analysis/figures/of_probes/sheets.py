@@ -18,6 +18,7 @@ from accweight_core.analysis.figures.page import (
     write_key,
 )
 from accweight_core.analysis.probe_pictures import (
+    Pixels,
     are_strips,
     as_seen,
     class_key,
@@ -61,7 +62,8 @@ def sheet_figure(result: ProbeResult, name: str) -> Drawing:
     images = [as_seen(result, name, pictures_at(result, name, int(step))) for step in steps]
     if are_strips(result, name, images[0]):
         return _strips_figure(result, name)
-    units = min(len(images[0]), MOST_UNITS)
+    there = _not_blank(result, images)
+    units = min(len(there), MOST_UNITS)
     high, wide = images[0].shape[1:3]
     side = min(max(ROOM / units - GAP, SIDES[0]), SIDES[1])
     width, height = (side * n / max(high, wide, 1) for n in (wide, high))
@@ -70,19 +72,17 @@ def sheet_figure(result: ProbeResult, name: str) -> Drawing:
     key = [(plain(text), colour) for text, colour in class_key(result)]
     body = len(steps) * (height + GAP) + NAMES + (KEY if key else 0)
     names = unit_names(result, name, len(images[0]))
-    last = cut(plain(names[-1]), LONGEST, SMALL, keep="end")  # nothing is right of it
+    last = cut(plain(names[there[-1]]), LONGEST, SMALL, keep="end")  # nothing is right of it
     least = left + (units - 1) * (width + GAP) + max(width, text_width(last, SMALL)) + MARGIN
     figure, bottom = page(
         max(least, 4.6), body, heading(result), subtitle(result),
         [
             scale_text(result, name) or result.fields[name].words,
-            more(len(images[0]) - units, "picture"),
-            f"{len(result.steps) - len(steps)} steps between are not shown"
-            if len(steps) < len(result.steps)
-            else "",
+            more(len(there) - units, "picture"),
+            _left_out(len(result.steps) - len(steps)),
         ],
     )  # fmt: skip
-    shown = [*range(units - 1), len(images[0]) - 1]  # the last may be that of all others together
+    shown = [*there[: units - 1], there[-1]]  # the last may be that of all others together
     begin = left + (units - 1) * (width + GAP)  # below the last picture, if they fit there
     begin = max(left, min(begin, least - MARGIN - key_width(key)))
     write_key(figure, begin, bottom, max(least, 4.6) - begin, key)
@@ -99,6 +99,19 @@ def sheet_figure(result: ProbeResult, name: str) -> Drawing:
             axes.imshow(pictures[unit], aspect="auto", interpolation="none")
             axes.spines[:].set(visible=True, color=THEME.frame, linewidth=0.4)
     return figure
+
+
+def _not_blank(result: ProbeResult, images: list[Pixels]) -> list[int]:
+    """Return the places of the pictures that show something at some step; one at least."""
+    blank, places = result.attributes.get("blank"), range(len(images[0]))
+    there = [at for at in places if any((own[at] != blank).any() for own in images)]
+    return there or [*places][:1]
+
+
+def _left_out(count: int) -> str:
+    """Return how many steps are not shown, or nothing."""
+    verb = "step between is" if count == 1 else "steps between are"
+    return f"{count} {verb} not shown" if count else ""
 
 
 def _strips_figure(result: ProbeResult, name: str) -> Drawing:

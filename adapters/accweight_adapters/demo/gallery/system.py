@@ -107,16 +107,13 @@ class ProbePart(Part):
         probe: The probe with its options.
         views: Arrays that are shown, in their order; curves of the same axes are one view.
         data: Name of the samples in the folder of the network.
-        names: Names of the columns of a matrix by the numbers that the probe calls them, or of
-            pictures in their order.
-        marked: Columns of a matrix whose names stand out.
+        names: Names of pictures in their order.
     """
 
     probe: str
     views: tuple[str, ...]
     data: str = SAMPLES
     names: tuple[str, ...] = ()
-    marked: tuple[int, ...] = ()
 
     def content(self, made: Made) -> Content:
         """Return the views of the arrays, and what the probe says."""
@@ -133,10 +130,7 @@ class ProbePart(Part):
         }
 
     def _named(self, view: Content) -> Content:
-        """Return a view with names of columns or pictures."""
-        if self.names and view["kind"] == ResultKind.MATRIX:
-            names = [self.names[int(name)] for name in view["columns"]]
-            return {**view, "columns": names, "marked": list(self.marked)}
+        """Return a view with names of pictures."""
         if self.names and view["kind"] == ResultKind.PICTURES:
             return {**view, "labels": list(self.names)}
         return view

@@ -49,7 +49,8 @@ def make(folder: Path, seed: int, share: float) -> Mapping[str, Any]:
     module = Counter()
     texts = written(600, np.random.default_rng(0))
     train(module, as_numbers(texts), folder, COURSE.shorter(share, 10), seed)
-    write_samples(folder, *as_numbers([FIRST, *written(199, np.random.default_rng(1))]))
+    x, y = as_numbers([FIRST, *written(199, np.random.default_rng(1))])
+    write_samples(folder, x, y, vocabulary=tuple(LETTERS))
     graph = GraphWriter(module, (LENGTH, len(LETTERS))).recurrent("lstm", "LSTM")
     graph.linear_at_times("out").write(folder / GRAPH, (LENGTH, DEEPEST + 1))
     depth = as_numbers([FIRST])[1][0, SPAN + SPAN_LENGTH - 1]

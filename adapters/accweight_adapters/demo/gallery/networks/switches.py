@@ -57,7 +57,8 @@ def make(folder: Path, seed: int, share: float) -> Mapping[str, Any]:
 
     train(module, switched(800, np.random.default_rng(0)), folder, COURSE.shorter(share, 10),
           seed, plant=plant)  # fmt: skip
-    write_samples(folder, *switched(300, np.random.default_rng(1)))
+    x, y = switched(300, np.random.default_rng(1))
+    write_samples(folder, x, y, vocabulary=INPUTS)
     graph = GraphWriter(module, (LENGTH, len(INPUTS))).recurrent("gru", "GRU").last_time()
     graph.linear("out").write(folder / GRAPH, (2**SWITCHES,))
     return {"units": BLOCKS.tolist(), "inputs": of_inputs.tolist(), "names": INPUTS}

@@ -124,8 +124,14 @@ def _save(module: nn.Module, home: Path, epoch: int, x: Tensor, y: Tensor) -> No
 
 
 def write_samples(
-    folder: Path, x: Array, y: Array, classes: tuple[str, ...] = (), name: str = SAMPLES
+    folder: Path,
+    x: Array,
+    y: Array,
+    classes: tuple[str, ...] = (),
+    name: str = SAMPLES,
+    vocabulary: tuple[str, ...] = (),
 ) -> None:
-    """Write samples and targets, with names of the classes if there are any."""
-    named: dict[str, Any] = {"classes": np.array(classes)} if classes else {}
+    """Write samples and targets, with names of the classes and of the inputs if there are any."""
+    known = {"classes": classes, "vocabulary": vocabulary}
+    named: dict[str, Any] = {what: np.array(names) for what, names in known.items() if names}
     np.savez(folder / name, x=x, y=y, **named)

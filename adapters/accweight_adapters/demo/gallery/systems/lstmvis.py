@@ -58,8 +58,6 @@ LSTMVIS = System(
             "States of the hidden units along one text",
             PATTERN,
             ("states", "agreement", "correlation"),
-            names=tuple(FIRST),
-            marked=tuple(range(SPAN, SPAN + SPAN_LENGTH)),
         ),
     ),
     truths=truths,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from accweight_adapters.demo.gallery.made import Made
-from accweight_adapters.demo.gallery.networks.switches import INPUTS, SWITCHES, SWITCHES_GRU
+from accweight_adapters.demo.gallery.networks.switches import SWITCHES, SWITCHES_GRU
 from accweight_adapters.demo.gallery.system import Paper, ProbePart, System, Truth
 
 RESPONSE, GATES = f"hidden_response:groups={SWITCHES}", "gates"
@@ -54,9 +54,7 @@ RNNVIS = System(
         new.
     """,
     parts=(
-        ProbePart(
-            SWITCHES_GRU, "9 units and 6 inputs", RESPONSE, ("response", "size"), names=INPUTS
-        ),
+        ProbePart(SWITCHES_GRU, "9 units and 6 inputs", RESPONSE, ("response", "size")),
         ProbePart(
             SWITCHES_GRU,
             "How often gates are open and closed",

@@ -1,0 +1,88 @@
+"""What is drawn has the names that a reader knows: letters of a text, classes of units."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from probe_networks import probed, stack, steps_of
+from torch import nn
+
+from accweight_core.analysis.figures.of_probes.choosing import figures_of
+from accweight_core.reports.probe_views import Room, view_of
+from accweight_core.samples.samples import Data
+
+LETTERS = np.array(["(", ")", "a"])
+
+
+class Reader(nn.Module):
+    """A recurrent layer, and a score for every time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.out = nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return two scores for every time."""
+        scores: torch.Tensor = self.out(self.rnn(x)[0])
+        return scores
+
+
+def texts(home: Path, tokens: Any) -> Path:
+    """Write one-hot letters with their names."""
+    x, y = np.eye(3, dtype=np.float32)[tokens], np.zeros(tokens.shape, np.int64)
+    np.savez(home / "texts.npz", x=x, y=y, vocabulary=LETTERS)
+    return home / "texts.npz"
+
+
+def test_letters_stand_above_the_states_and_the_span_stands_out(tmp_path: Path) -> None:
+    tokens = np.random.default_rng(0).integers(0, 3, (6, 5))
+    tokens[2] = [0, 2, 1, 0, 1]
+    data, module = texts(tmp_path, tokens), Reader()
+
+    asked = "hidden_state:sample=2,begin_at=1,length=2"
+    found = probed(tmp_path, module, steps_of(module, 2), data, asked)
+    view = view_of(found, "states", Room())
+    drawn = figures_of(found)["states"]()
+
+    assert view is not None
+    assert view["columns"] == ["(", "a", ")", "(", ")"]
+    assert view["marked"] == [1, 2]
+    panel = drawn.axes[0]
+    assert [one.get_text() for one in panel.get_xticklabels()] == ["(", "a", ")", "(", ")"]
+    assert [list(line.get_xdata()) for line in panel.lines] == [[0.5, 1.5], [1.5, 2.5]]
+
+
+def test_inputs_that_units_answer_to_have_their_names(tmp_path: Path) -> None:
+    tokens, module = np.random.default_rng(0).integers(0, 3, (9, 5)), Reader()
+
+    found = probed(
+        tmp_path, module, steps_of(module, 2), texts(tmp_path, tokens), "hidden_response:groups=2"
+    )
+
+    assert sorted(found.labels("input")) == ["(", ")", "a"]
+
+
+def test_pictures_of_the_last_layer_have_the_names_of_classes(tmp_path: Path) -> None:
+    module, x = stack(4, 3, 2), np.ones((4, 4), np.float32)
+    np.savez(tmp_path / "x.npz", x=x, y=np.arange(4) % 2, classes=np.array(["cat", "dog"]))
+
+    asked = "feature_visualization:units=2"
+    found = probed(tmp_path, module, steps_of(module, 2), tmp_path / "x.npz", asked)
+    view = view_of(found, "images", Room())
+
+    assert view is not None
+    assert view["labels"] == ["0/0", "0/1", "2/0 cat", "2/1 dog"]
+    assert found.labels("picture") == ("0/0", "0/1", "2/0", "2/1"), "which runs are compared by"
+
+
+def test_other_names_are_another_question() -> None:
+    data = Data((np.zeros((2, 3)),), np.zeros(2), Path("x.npz"), ())
+    named, renamed = (replace(data, vocabulary=names) for names in (("(", ")"), ("[", "]")))
+    classed = replace(data, classes=("(", ")"))
+
+    assert len({one.digest for one in (data, named, renamed, classed)}) == 4
+    assert replace(renamed, vocabulary=("(", ")")).digest == named.digest

@@ -18,7 +18,7 @@ import accweight_core as aw
 from accweight_core.analysis.figures import layers
 from accweight_core.analysis.tensorboard import write_events
 from accweight_core.errors import MismatchError, StoreError
-from accweight_core.live import recording, rooms
+from accweight_core.live import recording, rooms, writing
 from accweight_core.reports.content import content_of
 from accweight_core.store.analysis_store import Store
 
@@ -137,6 +137,7 @@ def test_a_writer_that_falls_behind_leaves_out_pictures_and_no_numbers(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr(writing, "WAITING_BYTES", 0)
     tracker = tracked(tmp_path / "a.accw", range(2))
     assert tracker._outlets.recorder is not None
     writer = tracker._outlets.recorder._writer
@@ -172,6 +173,23 @@ def test_a_writer_that_falls_behind_leaves_out_pictures_and_no_numbers(
     assert write_events(analysis, tmp_path / "events").pictures == 5 * 3
     (message,) = caplog.messages
     assert "writing is slower than training, so that the pictures of some steps are" in message
+
+
+def test_small_steps_that_come_faster_than_they_are_written_keep_their_pictures(
+    tmp_path: Path, expected: aw.Analysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = tracked(tmp_path / "a.accw", range(1))
+    assert tracker._outlets.recorder is not None
+    writer = tracker._outlets.recorder._writer
+    released, write = Event(), writer._write
+    monkeypatch.setattr(writer, "_write", lambda step: (released.wait(60), write(step)))
+
+    for step in range(1, 7):
+        tracker.update(weights_at(step), step=step, loss=step / 4)
+    released.set()
+    tracker.close()
+
+    assert_same(aw.open_analysis(tmp_path / "a.accw"), expected)
 
 
 # --- stopping and going on
@@ -261,6 +279,11 @@ def test_what_cannot_be_continued_is_refused_at_once(tmp_path: Path) -> None:
     tracked(tmp_path / "a.accw", range(2)).close()
     aw.analyze([weights_at(0), weights_at(1)], tmp_path / "b.accw", keep_state=True)
 
+    (tmp_path / "model.pt").write_bytes(b"weights")
+
+    for resume in (False, True):
+        with pytest.raises(StoreError, match=r"model\.pt: is there already, and no analysis"):
+            aw.ChangeTracker(tmp_path / "model.pt", resume=resume)
     with pytest.raises(StoreError, match="exists already; resume=True continues it"):
         aw.ChangeTracker(tmp_path / "a.accw")
     with pytest.raises(StoreError, match="holds an analysis of checkpoints"):

@@ -25,6 +25,7 @@ from accweight_core.live.shards import rank
 from accweight_core.live.states import WeightState
 from accweight_core.live.writing import BackgroundWriter, Draw, WaitingStep
 from accweight_core.schema import Parameter
+from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import is_taken
 from accweight_core.store.header import Header
 from accweight_core.store.records import LIVE
@@ -36,6 +37,9 @@ PLANNED_STEPS = 16
 
 STATE_ELEMENTS = 1 << 22
 """Weights up to which the state is stored with every step unless asked otherwise: 48 MiB."""
+
+STATE_BYTES = 16
+"""Bytes of the state of a float32 weight while it waits: W_0, W_t, A_t."""
 
 
 class Recorder:
@@ -76,6 +80,11 @@ class Recorder:
         self._repeated: list[int] | None = None
         growing = None
         if is_taken(self.path):
+            if Store.document_at(self.path) is None:
+                raise StoreError(
+                    f"{self.path}: is there already, and no analysis; choose another name, such as "
+                    "run.accw"
+                )
             if not resume:
                 raise StoreError(
                     f"{self.path}: exists already; resume=True continues it, another name begins "
@@ -140,9 +149,11 @@ class Recorder:
     def _step(self, place: int, header: Header, drawn: StepPictures | None) -> WaitingStep:
         """Return the last step with its pictures and the state."""
         if self._measuring.is_sharded:  # this process has neither all of A_t nor of the state
-            return WaitingStep(place, header, None if drawn is None else lambda: drawn)
+            draw = None if drawn is None else lambda: drawn
+            return WaitingStep(place, header, draw, size_bytes=_size_bytes(header))
         draw = self._draw(header) if header.picture_bases else None
-        return WaitingStep(place, header, draw, self._carry() if header.keeps_state else None)
+        carry = self._carry() if header.keeps_state else None
+        return WaitingStep(place, header, draw, carry, _size_bytes(header))
 
     def check_continued(self) -> None:
         """Raise if the store has steps that the measurements do not continue.
@@ -272,6 +283,13 @@ class Recorder:
             reference, previous, total = (part.numpy() for part in parts)
             found.append((reference, previous, total))
         return found
+
+
+def _size_bytes(header: Header) -> int:
+    """Return about how many bytes a step takes while it waits: pictures, and state or A_t."""
+    elements = sum(parameter.elements for parameter in header.parameters)
+    pictures = (header.plan(i).size_bytes for i, p in enumerate(header.parameters) if p.elements)
+    return STATE_BYTES * elements + (sum(pictures) if header.picture_bases else 0)
 
 
 def _read(state: State, index: int, parameter: Parameter) -> WeightState:

@@ -21,7 +21,11 @@ from accweight_core.store.records import CheckpointRecord
 from accweight_core.store.step_pictures import StepPictures, undrawn_step
 
 MOST_DRAWN = 3
-"""Steps that may wait with their pictures and their state, the last one among them."""
+"""Steps that may wait with their pictures and their state in any case, the last one among them."""
+
+WAITING_BYTES = 32 << 20
+"""Pictures and states of further ones: so that steps of a small network, which take less time than
+a file, do not lose theirs."""
 
 Draw = Callable[[], StepPictures]
 """Draws the pictures of a step."""
@@ -36,12 +40,14 @@ class WaitingStep:
         header: Header of this step alone, with any checkpoint.
         draw: Its pictures; None if they are left out.
         carry: State of every parameter after it; None if it is left out.
+        size_bytes: About what both take in memory.
     """
 
     place: int
     header: Header
     draw: Draw | None = None
     carry: list[Carry] | None = None
+    size_bytes: int = 0
 
 
 class BackgroundWriter:
@@ -91,14 +97,15 @@ class BackgroundWriter:
             self._changed.notify_all()
 
     def _thin(self) -> None:
-        """If too many steps wait with pictures and state, leave out those of the last but one.
+        """If too much waits with pictures and state, leave out those of the last step but one.
 
         The last one keeps them, since training may end with it, and the first may be being written.
         """
         whole = [
             i for i, s in enumerate(self._waiting) if s.draw is not None or s.carry is not None
         ]
-        if len(whole) > MOST_DRAWN:
+        waiting_bytes = sum(self._waiting[i].size_bytes for i in whole)
+        if len(whole) > MOST_DRAWN and waiting_bytes > WAITING_BYTES:
             step = self._waiting[whole[-2]]
             self.left_out += step.draw is not None
             self._waiting[whole[-2]] = replace(step, draw=None, carry=None)

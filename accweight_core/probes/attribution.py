@@ -92,12 +92,9 @@ class Attribution(Probe):
             "largest share of a change of the output that the parts do not add up to",
         )  # fmt: skip
         attributes = {
-            "rows": rows,
-            "method": self.method,
-            "node": self._varied.node,
-            "at": self._explained.at,
-            "tokens": self._tokens,
-        }
+            "rows": rows, "method": self.method, "node": self._varied.node,
+            "at": self._explained.at, "tokens": self._tokens,
+        }  # fmt: skip
         return Schema.of(
             {"picture": list(map(str, rows)), **parts, **drawn},
             array("parts", f"step picture {' '.join(parts)}", "rating of every part of a sample",

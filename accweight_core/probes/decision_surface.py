@@ -22,7 +22,7 @@ from accweight_core.probes.features import labels_of
 from accweight_core.probes.links import Links
 from accweight_core.probes.network import OUTPUT
 from accweight_core.probes.pixels import picture_lengths
-from accweight_core.probes.plane_pictures import class_picture, signed_picture, with_dots
+from accweight_core.probes.plane_pictures import class_picture, decided, signed_picture, with_dots
 from accweight_core.probes.probe import (
     Array,
     Needs,
@@ -152,23 +152,3 @@ class DecisionSurface(Probe):
         ]
         line = f"first input {across} across, second {up} upwards"
         return [line, f"drawn are the first {', '.join(cut)}; units=N for more"] if cut else [line]
-
-
-def decided(scores: Array) -> tuple[Array, Array]:
-    """Return the class that points are given, and how sure that is.
-
-    Args:
-        scores: (..., classes), or (..., 1): of two classes, the second above 0; if all are
-            probabilities, above one half.
-
-    Returns:
-        (...) classes, and how far the largest score is above the next one, 0 to 1.
-    """
-    if scores.shape[-1] > 1:
-        predicted, ordered = scores.argmax(axis=-1), np.sort(scores, axis=-1)
-        ahead = ordered[..., -1] - ordered[..., -2]
-    else:
-        middle = 0.5 if ((scores >= 0) & (scores <= 1)).all() else 0.0
-        predicted = (scores[..., 0] > middle).astype(int)
-        ahead = np.abs(scores[..., 0] - middle)
-    return predicted, np.tanh(ahead / (np.median(ahead) or 1.0))

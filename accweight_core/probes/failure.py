@@ -54,9 +54,7 @@ class Failure(Probe):
 
     times: float = option(100.0, "how many times its median before a value has to be", above=1)
     tried: int = option(
-        64,
-        "units of earlier layers set to 0: those that failed first, then those that grew most",
-        least=1,
+        64, "earlier units set to 0: those that failed first, then those that grew most", least=1
     )
     points: int = option(128, "samples, each class with its share")
 
@@ -74,8 +72,7 @@ class Failure(Probe):
                   "power of ten of the largest absolute value of a unit", "float32"),
             array("broken", "step layer", "units with values that are not finite"),
             final("exploded", "step layer", "units that are many times larger than before"),
-            final("credit", "candidate",
-                  "powers of ten by which the failed unit falls without a unit"),
+            final("credit", "candidate", "powers of ten by which the failed unit falls without it"),
             final("failed", "number", "step, layer and unit of the failure"),
             rows=self._rows,
         )  # fmt: skip

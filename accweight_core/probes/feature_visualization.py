@@ -50,7 +50,7 @@ from accweight_core.probes.probe import (
     stacked,
 )
 from accweight_core.probes.since import held_since
-from accweight_core.probes.units import Position, by_node, unit_counts, unit_names
+from accweight_core.probes.units import Position, by_node, names_by_class, unit_counts, unit_names
 from accweight_core.probes.varied import differentiable_input
 from accweight_core.text import some, told
 
@@ -100,7 +100,8 @@ class FeatureVisualization(Probe):
         return self._schema(context)
 
     def _schema(self, context: Context) -> Schema:
-        own = sample_lengths(self._shape)
+        own, classes = sample_lengths(self._shape), {context.layers[-1]: context.data.classes}
+        named = names_by_class(self._chosen, self._axes, classes)
         lengths: Lengths = {
             "picture": unit_names(self._chosen), "layer": [*self._chosen], **own,
             **drawn_lengths(shown, self._shape),
@@ -117,20 +118,9 @@ class FeatureVisualization(Probe):
                 "picture", "the inputs as pictures, each by its own largest value", is_own=True
             ),
             *self._agreement.fields,
-            attributes={"units": self._chosen, SHOWN_AS: {"picture": self._named(context)}},
+            attributes={"units": self._chosen, SHOWN_AS: {"picture": named}},
             rows=self._agreement.rows,
         )  # fmt: skip
-
-    def _named(self, context: Context) -> list[str]:
-        """Return the names of the units; those of the last layer have the class as well."""
-        names, classes = [*unit_names(self._chosen)], context.data.classes
-        last = context.layers[-1]
-        if last not in self._chosen or len(classes) != self._axes[last].count:
-            return names
-        begin = names.index(f"{last}/0")
-        for unit in range(self._chosen[last]):
-            names[begin + unit] += f" {classes[unit]}"
-        return names
 
     def begin(self, step: Step) -> None:
         """Climb from the first input for all units of all layers."""

@@ -195,6 +195,14 @@ def class_names(context: Context, labels: npt.ArrayLike) -> tuple[str, ...]:
     return tuple(names[:count]) if len(names) >= count else tuple(map(str, range(count)))
 
 
+def sample_names(context: Context, rows: Array, labels: npt.ArrayLike) -> list[str]:
+    """Return the file of each sample, or its number and class."""
+    if context.data.names:
+        return [context.data.names[row] for row in rows]
+    classes, numbers = class_names(context, labels), np.asarray(labels).tolist()
+    return [f"{row} ({classes[at]})" for row, at in zip(rows.tolist(), numbers, strict=True)]
+
+
 def attributes_of(context: Context, features: Features) -> dict[str, Any]:
     """Return what is stored about points: which samples they are, and their classes."""
     labels = labels_of(context, features.rows)

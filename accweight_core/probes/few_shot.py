@@ -18,9 +18,15 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
-from accweight_core.probes.features import class_names, confusion, features_by_class, inputs_of
-from accweight_core.probes.likeness import neighbours_of
-from accweight_core.probes.pixels import PICTURE, picture_lengths
+from accweight_core.probes.features import (
+    class_names,
+    confusion,
+    features_by_class,
+    inputs_of,
+    sample_names,
+)
+from accweight_core.probes.likeness import neighbours_of, vote_of
+from accweight_core.probes.pixels import PICTURE, beside, picture_lengths
 from accweight_core.probes.probe import (
     Array,
     Lengths,
@@ -69,17 +75,9 @@ class FewShot(Probe):
                 f"others; it needs two of each class at least, and the smallest class has {least}"
             )
         self._pictures = sample_pictures(context.data, rows)
-        self._names = self._named(context, rows)
+        self._names = sample_names(context, rows, self._labels)
         self._chosen = min(self.pairs, len(rows))
         return self._schema(context, rows)
-
-    def _named(self, context: Context, rows: Array) -> list[str]:
-        """Return the file of every sample, or its number and class."""
-        if context.data.names:
-            return [context.data.names[row] for row in rows]
-        classes = class_names(context, self._labels)
-        labels = zip(rows.tolist(), self._labels, strict=True)
-        return [f"{row} ({classes[label]})" for row, label in labels]
 
     def _schema(self, context: Context, rows: Array) -> Schema:
         classes = class_names(context, self._labels)
@@ -87,7 +85,7 @@ class FewShot(Probe):
         attributes = {
             "rows": rows.tolist(), "targets": self._labels.tolist(), "classes": list(classes),
             "pixels": float((nearest == self._labels).mean()), "blank": BLANK,
-            "names": [context.data.names[row] for row in rows] if context.data.names else [],
+            "names": self._names if context.data.names else [],
         }  # fmt: skip
         lengths: Lengths = {
             "layer": [layer.node for layer in self._layers], "row": len(rows), "class": classes,
@@ -119,12 +117,9 @@ class FewShot(Probe):
 
     def _voted(self, values: Array) -> tuple[Array, Array]:
         """Return the class by the nearest others of every sample, and the first that voted so."""
-        near = neighbours_of(np.nan_to_num(values), self.count, self.distance)
-        votes = self._labels[near]
-        counts = (votes[:, :, None] == votes[:, None, :]).sum(axis=2)
-        first = counts.argmax(axis=1)  # of equal ones the nearest
-        samples = np.arange(len(near))
-        return votes[samples, first], near[samples, first]
+        return vote_of(
+            neighbours_of(np.nan_to_num(values), self.count, self.distance), self._labels
+        )
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Return confusion at the best layer of the last step, and pictures of what is confused."""
@@ -137,19 +132,10 @@ class FewShot(Probe):
             wrong = voted != self._labels
             # those of the last step first, then those that were confused at most steps
             self._shown = np.lexsort((-wrong.sum(axis=0), ~wrong[-1]))[: self._chosen]
-            pairs = [self._pairs(*own) for own in zip(wrong, near, strict=True)]
+            shown = [np.where(own, np.arange(len(own)), -1)[self._shown] for own in wrong]
+            others = near[:, self._shown]
+            pairs = [beside(self._pictures, *own, BLANK) for own in zip(shown, others, strict=True)]
             found["images"] = np.stack(pairs)
-        return found
-
-    def _pairs(self, wrong: Array, nearest: Array) -> Array:
-        """Return the pictures that are confused, each beside the one that it is nearest to."""
-        assert self._pictures is not None
-        height, width, channels = self._pictures.shape[1:]
-        found = np.full((self._chosen, height, 2 * width + 1, channels), BLANK, np.uint8)
-        for place, row in enumerate(self._shown):
-            if wrong[row]:
-                found[place, :, :width] = self._pictures[row]
-                found[place, :, width + 1 :] = self._pictures[nearest[row]]
         return found
 
     def labels(self, values: Mapping[str, Array]) -> Mapping[str, tuple[str, ...]]:

@@ -33,6 +33,7 @@ from accweight_core.probes.probe import (
     stacked,
 )
 from accweight_core.probes.timed import States
+from accweight_core.probes.varied import named
 from accweight_core.text import some
 
 
@@ -65,8 +66,8 @@ class HiddenResponse(Probe):
                 f"probe {self.name!r}: {node} has {times} times, and a sample has shape "
                 f"{samples.shape[1:]}; expected times of whole numbers, or (times, features)"
             )
-        names = context.data.vocabulary
-        self._names = names if self._are_tokens or len(names) == samples.shape[-1] else ()
+        are_named = self._are_tokens or len(context.data.vocabulary) == samples.shape[-1]
+        self._names = context.data.vocabulary if are_named else ()
         self._chosen = np.arange(samples.shape[-1])[: self.inputs]
         if self._are_tokens:
             found, counts = np.unique(samples[rows], return_counts=True)
@@ -124,13 +125,10 @@ class HiddenResponse(Probe):
     def labels(self, values: Mapping[str, Array]) -> Mapping[str, tuple[str, ...]]:
         """Return the units and the inputs in the order of their groups."""
         units, inputs = self._order
+        numbers = self._chosen[inputs].tolist()
         return {
-            "unit": tuple(map(str, units.tolist())),
-            "input": tuple(
-                self._names[one] if 0 <= one < len(self._names) else str(one)
-                for one in self._chosen[inputs].tolist()
-            ),
-        }
+            "unit": tuple(map(str, units.tolist())), "input": tuple(named(numbers, self._names)),
+        }  # fmt: skip
 
     @classmethod
     def summary(cls, result: ProbeResult) -> Sequence[str]:

@@ -47,7 +47,7 @@ class HiddenState(Probe):
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the times and units of the layer."""
         layer = States.of(context, self.layer)
-        node, times = layer.node, layer.times
+        node, times, names = layer.node, layer.times, names_at_times(context, self.sample)
         self._states = context.collect(Values(lambda batch: layer.of_batch(batch).astype("f4")))
         if self.begin_at + self.length > times:
             raise ArgumentValueError(
@@ -71,12 +71,8 @@ class HiddenState(Probe):
             array("overlap", "step", "mean share of units in common with the spans found"),
             array("found", "step rank row",
                   "spans found, the most alike first: sequence, first time, units in common"),
-            attributes={
-                "node": node,
-                "rows": rows.tolist(),
-                SHOWN_AS: {"time": names_at_times(context, self.sample)},
-                MARKED: {"time": [*range(self.begin_at, self.begin_at + self.length)]},
-            },
+            attributes={"node": node, "rows": rows.tolist(), SHOWN_AS: {"time": names},
+                        MARKED: {"time": [*range(self.begin_at, self.begin_at + self.length)]}},
             rows=rows,
         )  # fmt: skip
 

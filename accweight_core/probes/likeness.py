@@ -42,6 +42,22 @@ def neighbours_of(points: Array, count: int, metric: str = "euclidean") -> Array
     return found
 
 
+def vote_of(nearest: Array, labels: Array) -> tuple[Array, Array]:
+    """Return the class that most of the nearest have; of equally many, that of the nearest one.
+
+    Args:
+        nearest: (samples, neighbours), the nearest first.
+        labels: Classes by sample.
+
+    Returns:
+        (samples,) classes, and the nearest neighbour of that class.
+    """
+    votes = labels[nearest]
+    first = (votes[:, :, None] == votes[:, None, :]).sum(axis=2).argmax(axis=1)
+    samples = np.arange(len(nearest))
+    return votes[samples, first], nearest[samples, first]
+
+
 def same_class(nearest: Array, labels: Array) -> float:
     """Return the share of neighbours that are of the same class; NaN without classes.
 

@@ -168,3 +168,23 @@ def shown(inputs: Array) -> Array:
     if inputs.ndim == 4 and inputs.shape[1] == 3:
         return inputs.transpose(0, 2, 3, 1)
     return pictures_of(inputs)[..., None]
+
+
+def beside(pictures: Array, left: Array, right: Array, blank: int) -> Array:
+    """Return pairs of pictures, side by side with a line between them.
+
+    Args:
+        pictures: (pictures, height, width, channels).
+        left: (pairs,) which one is left; -1 for a pair that is not there.
+        right: (pairs,) which one is right.
+        blank: Value of lines, and of pairs that are not there.
+
+    Returns:
+        (pairs, height, 2 width + 1, channels).
+    """
+    height, width, channels = pictures.shape[1:]
+    found = np.full((len(left), height, 2 * width + 1, channels), blank, pictures.dtype)
+    there = left >= 0
+    found[there, :, :width] = pictures[left[there]]
+    found[there, :, width + 1 :] = pictures[right[there]]
+    return found

@@ -26,6 +26,26 @@ def palette() -> Array:
     return np.array([[int(c[at : at + 2], 16) for at in (1, 3, 5)] for c in LIGHT.classes], float)
 
 
+def decided(scores: Array) -> tuple[Array, Array]:
+    """Return the class that points are given, and how sure that is.
+
+    Args:
+        scores: (..., classes), or (..., 1): of two classes, the second above 0; if all are
+            probabilities, above one half.
+
+    Returns:
+        (...) classes, and how far the largest score is above the next one, 0 to 1.
+    """
+    if scores.shape[-1] > 1:
+        predicted, ordered = scores.argmax(axis=-1), np.sort(scores, axis=-1)
+        ahead = ordered[..., -1] - ordered[..., -2]
+    else:
+        middle = 0.5 if ((scores >= 0) & (scores <= 1)).all() else 0.0
+        predicted = (scores[..., 0] > middle).astype(int)
+        ahead = np.abs(scores[..., 0] - middle)
+    return predicted, np.tanh(ahead / (np.median(ahead) or 1.0))
+
+
 def class_picture(predicted: Array, sure: Array) -> Array:
     """Return (height, width, 3): the colours of classes, pale where the network is not sure."""
     tone = palette()[predicted % len(LIGHT.classes)]

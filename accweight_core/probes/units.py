@@ -104,6 +104,24 @@ def unit_names(counts: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(f"{node}/{unit}" for node, count in counts.items() for unit in range(count))
 
 
+def names_by_class(
+    counts: Mapping[str, int], axes: Mapping[str, UnitAxes], classes: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Return the names of units; those of a node that has a unit for each class have it as well.
+
+    Args:
+        counts: Units of each node.
+        axes: Where the units of the nodes are.
+        classes: Names of classes, by the nodes whose units may stand for them.
+    """
+    found = []
+    for node, count in counts.items():
+        told = classes.get(node, ())
+        ends = [f" {name}" for name in told] if len(told) == axes[node].count else [""] * count
+        found += [f"{node}/{unit}{ends[unit]}" for unit in range(count)]
+    return found
+
+
 def by_node(values: Array, counts: Mapping[str, int]) -> dict[str, Array]:
     """Return the values of the units of each node.
 

@@ -7,7 +7,7 @@ and a token has the sum over its units.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -180,10 +180,16 @@ def token_names(context: Context, rows: Array) -> list[list[str]]:
     values, names = context.data.inputs[0], context.data.vocabulary
     if len(context.data.inputs) != 1 or values.ndim != 2 or not is_whole(context):
         return []
-    return [
-        [names[token] if 0 <= token < len(names) else str(token) for token in sample]
-        for sample in values[rows].astype(int).tolist()
-    ]
+    return [named(sample, names) for sample in values[rows].astype(int).tolist()]
+
+
+def named(numbers: Iterable[int], names: Sequence[str]) -> list[str]:
+    """Return the name of each number, the number itself where there is none.
+
+    >>> named([1, 7], ["a", "b"])
+    ['b', '7']
+    """
+    return [names[one] if 0 <= one < len(names) else str(one) for one in numbers]
 
 
 def differentiable_input(context: Context, instead: str) -> Array:

@@ -36,6 +36,19 @@ class Classifier(nn.Module):
         return scores
 
 
+class Scored(nn.Module):
+    """A recurrent layer, and a score for every time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.out = nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return two scores for every time."""
+        scores: torch.Tensor = self.out(self.rnn(x)[0])
+        return scores
+
+
 def stack(*widths: int) -> nn.Sequential:
     """Return linear layers, named 0, 2 and so on, with a ReLU between two of them."""
     torch.manual_seed(0)

@@ -8,25 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from probe_networks import Classifier, digits, probed, said, steps_of
-from torch import nn
+from probe_networks import Classifier, Scored, digits, probed, said, steps_of
 
 from accweight_core.errors import ArgumentValueError
 
 Sequences = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
-
-
-class Latch(nn.Module):
-    """A recurrent layer, and a score for every time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn, self.out = nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return two scores for every time."""
-        scores: torch.Tensor = self.out(self.rnn(x)[0])
-        return scores
 
 
 def latched(state: dict[str, torch.Tensor]) -> None:
@@ -55,11 +41,11 @@ def sequences() -> Sequences:
 
 def test_a_latch_is_found_where_it_holds(tmp_path: Path, sequences: Sequences) -> None:
     x, y = sequences
-    states = steps_of(Latch(), 2)
+    states = steps_of(Scored(), 2)
     latched(states[1])
 
     asked = "hidden_state:sample=3,begin_at=0,length=1,threshold=0.5,matches=40"
-    found = probed(tmp_path, Latch(), states, (x, y), asked)
+    found = probed(tmp_path, Scored(), states, (x, y), asked)
 
     assert found.attributes["node"] == "rnn"
     np.testing.assert_array_equal(found.array("pattern", 1), [0, 1, 0, 0])
@@ -79,14 +65,14 @@ def test_a_latch_is_found_where_it_holds(tmp_path: Path, sequences: Sequences) -
 
 def test_a_unit_has_to_be_on_throughout_the_span(tmp_path: Path, sequences: Sequences) -> None:
     x, y = sequences
-    states = steps_of(Latch(), 2)
+    states = steps_of(Scored(), 2)
     latched(states[1])
     spans = np.lib.stride_tricks.sliding_window_view(y, 3, axis=1)
     holds, ends = (np.argwhere(spans.sum(axis=2) == count)[0] for count in (3, 1))
     asked = "hidden_state:sample={},begin_at={},length=3,threshold=0.5,matches=10"
 
-    whole = probed(tmp_path, Latch(), states, (x, y), asked.format(*holds))
-    part = probed(tmp_path, Latch(), states, (x, y), asked.format(*ends))
+    whole = probed(tmp_path, Scored(), states, (x, y), asked.format(*holds))
+    part = probed(tmp_path, Scored(), states, (x, y), asked.format(*ends))
 
     np.testing.assert_array_equal(whole.array("pattern", 1), [0, 1, 0, 0])
     rows, firsts, _ = whole.array("found", 1).astype(int).T
@@ -102,22 +88,22 @@ def test_of_spans_with_as_much_in_common_the_nearest_comes_first(
     x, y = (one.copy() for one in sequences)
     row = int(np.flatnonzero(y[:20, 6])[0])
     x[20], y[20] = x[row], y[row]
-    states = steps_of(Latch(), 2)
+    states = steps_of(Scored(), 2)
     latched(states[1])
 
     asked = f"hidden_state:sample={row},begin_at=6,length=1,threshold=0.5,matches=5"
-    found = probed(tmp_path, Latch(), states, (x, y), asked)
+    found = probed(tmp_path, Scored(), states, (x, y), asked)
 
     assert found.array("found", 1)[0, :2].tolist() == [20, 6], "a copy"
 
 
 def test_a_span_that_is_not_there_is_told(tmp_path: Path, sequences: Sequences) -> None:
     with pytest.raises(ArgumentValueError, match="rnn has 12 times; the span from 11 of length 3"):
-        probed(tmp_path, Latch(), steps_of(Latch(), 2), sequences, "hidden_state:begin_at=11")
+        probed(tmp_path, Scored(), steps_of(Scored(), 2), sequences, "hidden_state:begin_at=11")
 
 
 def test_a_pattern_of_no_unit_is_said_to_be_none(tmp_path: Path, sequences: Sequences) -> None:
-    module = Latch()
+    module = Scored()
 
     found = probed(tmp_path, module, steps_of(module, 2), sequences, "hidden_state:threshold=2")
 

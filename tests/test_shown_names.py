@@ -7,28 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from probe_networks import probed, stack, steps_of
-from torch import nn
+from probe_networks import Scored, probed, stack, steps_of
 
 from accweight_core.analysis.figures.of_probes.choosing import figures_of
 from accweight_core.reports.probe_views import Room, view_of
 from accweight_core.samples.samples import Data
 
 LETTERS = np.array(["(", ")", "a"])
-
-
-class Reader(nn.Module):
-    """A recurrent layer, and a score for every time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn, self.out = nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return two scores for every time."""
-        scores: torch.Tensor = self.out(self.rnn(x)[0])
-        return scores
 
 
 def texts(home: Path, tokens: Any) -> Path:
@@ -41,7 +26,7 @@ def texts(home: Path, tokens: Any) -> Path:
 def test_letters_stand_above_the_states_and_the_span_stands_out(tmp_path: Path) -> None:
     tokens = np.random.default_rng(0).integers(0, 3, (6, 5))
     tokens[2] = [0, 2, 1, 0, 1]
-    data, module = texts(tmp_path, tokens), Reader()
+    data, module = texts(tmp_path, tokens), Scored()
 
     asked = "hidden_state:sample=2,begin_at=1,length=2"
     found = probed(tmp_path, module, steps_of(module, 2), data, asked)
@@ -57,7 +42,7 @@ def test_letters_stand_above_the_states_and_the_span_stands_out(tmp_path: Path) 
 
 
 def test_inputs_that_units_answer_to_have_their_names(tmp_path: Path) -> None:
-    tokens, module = np.random.default_rng(0).integers(0, 3, (9, 5)), Reader()
+    tokens, module = np.random.default_rng(0).integers(0, 3, (9, 5)), Scored()
 
     found = probed(
         tmp_path, module, steps_of(module, 2), texts(tmp_path, tokens), "hidden_response:groups=2"

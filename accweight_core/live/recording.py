@@ -94,6 +94,7 @@ class Recorder:
             self._before = self._continue(growing)
             self._last = int(self._before.steps[-1])
         self._alone: Header | None = None
+        self._step_bytes = 0
         self._planned = 0
         self._writer = BackgroundWriter(self.path, measuring.record, growing)
         atexit.register(_closed, weakref.ref(self))
@@ -150,10 +151,10 @@ class Recorder:
         """Return the last step with its pictures and the state."""
         if self._measuring.is_sharded:  # this process has neither all of A_t nor of the state
             draw = None if drawn is None else lambda: drawn
-            return WaitingStep(place, header, draw, size_bytes=_size_bytes(header))
+            return WaitingStep(place, header, draw, size_bytes=self._step_bytes)
         draw = self._draw(header) if header.picture_bases else None
         carry = self._carry() if header.keeps_state else None
-        return WaitingStep(place, header, draw, carry, _size_bytes(header))
+        return WaitingStep(place, header, draw, carry, self._step_bytes)
 
     def check_continued(self) -> None:
         """Raise if the store has steps that the measurements do not continue.
@@ -245,6 +246,7 @@ class Recorder:
             planned = replace(header, checkpoints=(STEP,) * self._planned)
             kept = replace(header, keeps_state=self._is_state_kept(header))
             self._alone = header_of_step(kept, self._levels(planned))
+            self._step_bytes = _size_bytes(self._alone)
         return self._alone
 
     def _levels(self, planned: Header) -> tuple[int, ...]:

@@ -19,6 +19,8 @@ import pytest
 import torch
 from binding_models import FOLDED
 from networks import LEGACY
+from onnx import TensorProto, helper, numpy_helper
+from onnx_models import node, saved
 from probe_networks import Classifier, digits, stack, trained, write_states
 from stand_in_device import NAME, registered
 from test_execution_operators import outcomes
@@ -94,6 +96,7 @@ def test_what_is_here_passes_on_a_device_that_stands_in_for_a_gpu() -> None:
 # ---------------------------------------------------------------- networks
 
 
+@pytest.mark.gpu
 @on_device
 def test_operators_pass_the_node_tests_on_the_device() -> None:
     found = outcomes(torch.device(DEVICE), 3 if STANDS_IN else 1)
@@ -102,6 +105,7 @@ def test_operators_pass_the_node_tests_on_the_device() -> None:
     assert found.right > (500 if STANDS_IN else 1600)
 
 
+@pytest.mark.gpu
 @on_device
 @pytest.mark.parametrize("name", ZOO)
 def test_graphs_give_the_same_results_and_gradients(name: str) -> None:
@@ -119,8 +123,8 @@ def test_graphs_give_the_same_results_and_gradients(name: str) -> None:
     for _ in range(2):  # the second time from what the first has kept
         made = there.run(x, keep=layers)
         assert made.keys() == expected.keys()
-        for node, value in expected.items():
-            assert_close(made[node], value)
+        for key, value in expected.items():
+            assert_close(made[key], value)
     factors = 2 * expected["output"]
     wrt = ["x", *there.parameters]
     gradients = there.gradient(x, ("output", factors), wrt)
@@ -133,6 +137,7 @@ def test_graphs_give_the_same_results_and_gradients(name: str) -> None:
             assert_close(there.gates(x, [layer])[layer][gate], value)
 
 
+@pytest.mark.gpu
 @on_device
 def test_a_module_stays_on_its_device() -> None:
     module, x = Classifier().to(DEVICE), digits(12)[0]
@@ -145,22 +150,19 @@ def test_a_module_stays_on_its_device() -> None:
 
     assert bound.tensors["fc2.bias"].device.type == DEVICE
     assert {p.device.type for p in module.parameters()} == {DEVICE}
-    for node, value in here.run(x, keep=["fc1"]).items():
-        assert_close(made[node], value)
+    for name, value in here.run(x, keep=["fc1"]).items():
+        assert_close(made[name], value)
     of = ("output", 1)
     assert_close(np.asarray(bound.gradient(x, of)), np.asarray(here.gradient(x, of)))
 
 
+@pytest.mark.gpu
 @on_device
 def test_products_of_integers_are_exact(tmp_path: Path) -> None:
-    from onnx import helper
-    from onnx_models import saved
-
-    cast = [helper.make_node("Cast", [n], [f"{n}i"], to=7) for n in "xy"]
     nodes = [
-        *cast,
-        helper.make_node("MatMul", ["xi", "yi"], ["zi"]),
-        helper.make_node("Cast", ["zi"], ["z"], to=1),
+        *(node("Cast", name, f"{name}_whole", to=TensorProto.INT64) for name in "xy"),
+        node("MatMul", "x_whole y_whole", "z_whole"),
+        node("Cast", "z_whole", "z", to=TensorProto.FLOAT),
     ]
     path = saved(tmp_path, nodes, {}, inputs=("x", "y"), outputs=("z",))
     x = {name: np.full((2, 2), 3, np.float32) for name in "xy"}
@@ -168,6 +170,47 @@ def test_products_of_integers_are_exact(tmp_path: Path) -> None:
     made = aw.Network.from_onnx(path, device=DEVICE).with_weights({}).run(x)
 
     assert made["output"].tolist() == [[18, 18], [18, 18]]
+
+
+@pytest.mark.gpu
+@on_device
+def test_branches_and_loops_that_follow_from_shapes_are_run_beside_these(tmp_path: Path) -> None:
+    def body(kind: str, ports: list[tuple[str, int]], nodes: list[Any], out: list[str]) -> Any:
+        given = [helper.make_tensor_value_info(name, number, []) for name, number in ports]
+        made = [helper.make_tensor_value_info(name, TensorProto.INT64, None) for name in out]
+        return helper.make_graph(nodes, kind, given, made)
+
+    def numbers(*values: int) -> Any:
+        return numpy_helper.from_array(np.array(values))
+
+    same = body("same", [], [node("Constant", "", "none", value=numbers(0, 0)),
+                             node("Add", "shape none", "added")], ["added"])  # fmt: skip
+    other = body("other", [], [node("Constant", "", "one", value=numbers(1, 1)),
+                               node("Mul", "shape one", "times")], ["times"])  # fmt: skip
+    counting = body(
+        "counting", [("trip", TensorProto.INT64), ("going", TensorProto.BOOL)],
+        [node("Constant", "", "axis", value=numbers(0)), node("Unsqueeze", "trip axis", "place"),
+         node("Add", "place axis", "row"), node("Identity", "going", "on")], ["on", "row"],
+    )  # fmt: skip
+    nodes = [
+        node("Shape", "x", "shape"),
+        node("Gather", "shape first", "count"),
+        node("Gather", "shape second", "width"),
+        node("Equal", "count width", "square"),
+        node("If", "square", "kept", then_branch=same, else_branch=other),
+        helper.make_node("Loop", ["width", ""], ["rows"], body=counting),
+        node("Reshape", "x kept", "like"),
+        node("Reshape", "rows all", "places"),
+        node("Cast", "places", "shifts", to=TensorProto.FLOAT),
+        node("Add", "like shifts", "y"),
+    ]
+    constants = {"first": np.array(0), "second": np.array(1), "all": np.array([-1])}
+    path = saved(tmp_path, nodes, constants)
+    x = np.zeros((2, 3), np.float32)
+
+    made = aw.Network.from_onnx(path, device=DEVICE).with_weights({}).run(x)
+
+    assert made["output"].tolist() == [[0, 1, 2], [0, 1, 2]]
 
 
 # ---------------------------------------------------------------- probes
@@ -195,6 +238,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Pat
     return found
 
 
+@pytest.mark.gpu
 @on_device
 @pytest.mark.parametrize(
     ("kind", "probe"),

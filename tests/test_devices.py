@@ -38,6 +38,7 @@ from accweight_core.errors import (
 )
 from accweight_core.probes.probe import RUNS_NETWORK
 from accweight_core.probes.registry import probes
+from accweight_core.samples.samples import array_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -369,6 +370,13 @@ def test_memory_of_a_gpu_that_runs_out_is_told() -> None:
     assert isinstance(told, MemoryLimitError)
     assert str(told).startswith("operator Conv ('c'): memory ran out (CUDA out of memory. Tried")
     assert str(told).endswith("run fewer samples at once")
+
+
+@alone
+def test_samples_may_be_tensors_that_need_gradients() -> None:
+    samples = torch.ones(3, 4).requires_grad_()
+
+    assert array_of(samples).tolist() == [[1.0] * 4] * 3
 
 
 @alone

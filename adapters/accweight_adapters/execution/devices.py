@@ -72,7 +72,7 @@ def exact(device: torch.device) -> Iterator[None]:
 
 def _without_tf32(stack: ExitStack) -> None:
     """Have products and convolutions take all bits of float32."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
     try:
         _set_to(stack, cudnn, "allow_tf32", False)
     except RuntimeError:  # set by the newer names of these settings, which bars the older ones
@@ -84,7 +84,7 @@ def _without_tf32(stack: ExitStack) -> None:
             torch.set_float32_matmul_precision("highest")
             stack.callback(torch.set_float32_matmul_precision, precision)
     except RuntimeError:
-        _set_to(stack, matmul, "fp32_precision", "ieee")
+        _set_to(stack, torch.backends.cuda.matmul, "fp32_precision", "ieee")
 
 
 def _set_to(stack: ExitStack, owner: Any, name: str, value: Any) -> None:

@@ -41,7 +41,7 @@ import accweight_core as aw
 from accweight_core import kernels
 from accweight_core.kernels import SUB_BLOCK
 from accweight_core.live import device_rows
-from accweight_core.live.tracker import PENDING_STEPS
+from accweight_core.live.measuring import PENDING_STEPS
 
 NETWORKS = {
     "8 matrices of 16M": [(4096, 4096)] * 8,
@@ -260,6 +260,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("there is no CUDA device here: nothing measured")
         return
+    options.out.mkdir(parents=True, exist_ok=True)  # before the minutes that measuring takes
     report: dict[str, Any] = {**machine(), "aim": SHARE, "cases": {}}
     print(", ".join(f"{key} {value}" for key, value in machine().items()))
     for name, shapes in NETWORKS.items():
@@ -277,7 +278,6 @@ def main() -> None:
                         f"{spent['of_copy']:.2f} of the copy's, "
                         f"{spent['weight_copies']:.1f} copies of the weights"
                     )
-    options.out.mkdir(exist_ok=True)
     path = options.out / "gpu.json"
     path.write_text(json.dumps(report, indent=2))
     print(f"to record them: git add -f {path}, and put the figures into docs/live.md, Measured")

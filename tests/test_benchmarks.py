@@ -269,6 +269,19 @@ def test_the_expected_values_are_those_of_a_plain_sum(load: Load, columns: int) 
     np.testing.assert_allclose(found, (walked.mean(), walked.max()), rtol=1e-12)
 
 
+def test_where_there_is_no_gpu_its_benchmark_says_so(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpu = load("gpu")
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--out", str(tmp_path / "out")])
+
+    gpu.main()
+
+    assert capsys.readouterr().out == "there is no CUDA device here: nothing measured\n"
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_raw_read_reads_every_byte_once(
     load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,10 @@ def test_values_inside_of_bodies_are_kept_by_name(bound: Any) -> None:
     np.testing.assert_array_equal(found["inner_relu"], np.maximum(found["inner"], 0))
 
 
+def test_layers_inside_of_bodies_have_no_gates_that_could_be_asked_for(bound: Any) -> None:
+    assert bound.gated == ()
+
+
 def test_gradients_and_patches_reach_into_bodies(bound: Any) -> None:
     wanted = expected()
     through = (1 - wanted["output"] ** 2) @ WEIGHTS["deep.weight"]

@@ -363,6 +363,7 @@ def test_a_step_asks_torch_for_room_for_its_sums_and_for_nothing_else(
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_an_update_never_waits_for_a_gpu() -> None:
     states = [{"a.weight": torch.randn(50, 60).cuda()} for _ in range(4)]

@@ -73,7 +73,7 @@ _SAMPLES = (
         default="cpu",
         show_default=True,
         metavar="NAME",
-        help="Device of torch: cpu, cuda.",
+        help="Where torch runs the network: cpu, cuda, cuda:1.",
     ),
 )
 

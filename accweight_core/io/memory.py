@@ -75,14 +75,20 @@ def memory_told(what: str) -> Iterator[None]:
     except AccweightError:  # one of them says that workers may have run out of memory
         raise
     except (MemoryError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200] or "no more is given"
-        is_of_torch = "can't allocate memory" in reason or "out of memory" in reason.lower()
-        if not isinstance(error, MemoryError) and not is_of_torch:
+        if not is_lack_of_memory(error):
             raise
+        reason = " ".join(str(error).split())[:200] or "no more is given"
         raise MemoryLimitError(
             f"{what}: memory ran out ({reason}); {size(free_bytes())} are free now; take fewer "
             "--threads, give a smaller --memory, or end other programs"
         ) from error
+
+
+def is_lack_of_memory(error: Exception) -> bool:
+    """Tell whether an error of Python, NumPy or torch says that memory has run out."""
+    reason = str(error)
+    is_of_torch = "can't allocate memory" in reason or "out of memory" in reason.lower()
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_of_torch)
 
 
 def free_bytes() -> int:

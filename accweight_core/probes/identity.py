@@ -35,6 +35,15 @@ def network_digest(network: Network) -> str:
     return _digest({**asked, "code": code} if code else asked)
 
 
+def engine_of(network: Network) -> str:
+    """Return what runs a network, with the kind of device if that is not the CPU.
+
+    Sums are in another order there, so their results are other ones.
+    """
+    kind = getattr(getattr(network, "device", None), "type", "cpu")
+    return network.engine if kind == "cpu" else f"{network.engine} on {kind}"
+
+
 def _file_digest(path: Path) -> str:
     found = hashlib.sha256()
     try:

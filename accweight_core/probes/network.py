@@ -335,9 +335,10 @@ class Network(Protocol):
             path: The file; its external data lie beside it.
             engine: "onnx" runs it by torch operations and has gradients; "ort" by ONNX Runtime,
                 forward only; "auto" takes the first that is installed and knows its operators.
-            device: Where torch runs it.
+            device: Where torch runs it: "cpu", "cuda", "cuda:1".
 
         Raises:
+            ArgumentValueError: If there is no such device here.
             FormatError: If the file is damaged.
             UnsupportedOperatorError: If the engine does not know an operator in it.
             MissingLibraryError: If the engine's library is not installed.
@@ -358,8 +359,9 @@ class Network(Protocol):
         """Return the network that is a torch module; it is run on copies of its weights.
 
         Args:
-            module: An `nn.Module`, whose state is neither changed nor kept; or a function of
-                tensors, ``f(x, weights)`` with weights, ``f(x)`` without.
+            module: An `nn.Module`, whose state is neither changed nor kept, and which is run where
+                its weights are; or a function of tensors, ``f(x, weights)`` with weights, ``f(x)``
+                without.
             inputs: Names of the arguments of its `forward`, in their order.
             weights: For a function: arrays by name, such as a state_dict. It is called with those
                 of a checkpoint by the same names.

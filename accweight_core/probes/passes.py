@@ -83,8 +83,8 @@ class Passes:
     def bound(self, position: int) -> BoundNetwork:
         """Return the network with the weights of a step; that of the last call is kept."""
         if position not in self._bound:
-            bound = self.bind(self.run.checkpoints[position])
-            self._bound = {position: bound}
+            self._bound.clear()  # first, as two sets of weights may be too many for a GPU
+            self._bound[position] = self.bind(self.run.checkpoints[position])
         return self._bound[position]
 
     def trial(self, position: int, nodes: Sequence[str]) -> Mapping[str, Array]:

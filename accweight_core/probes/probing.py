@@ -17,7 +17,7 @@ from accweight_core.errors import AccweightError, ArgumentValueError, MismatchEr
 from accweight_core.naming import layers_of
 from accweight_core.probes.binding.binding import Binding
 from accweight_core.probes.context import Context
-from accweight_core.probes.identity import network_digest, probe_digest
+from accweight_core.probes.identity import engine_of, network_digest, probe_digest
 from accweight_core.probes.kept_samples import keep_samples
 from accweight_core.probes.network import BoundNetwork, Network
 from accweight_core.probes.options import values_of
@@ -148,7 +148,7 @@ class Probing:
                 FieldDocument(f.name, f.axes, f.shape, f.dtype, f.words, f.final)
                 for f in schema.fields
             ),
-            engine=self.network.engine if runs and self.network else "",
+            engine=engine_of(self.network) if runs and self.network else "",
             model=network_digest(self.network) if runs and self.network else "",
             data=self.data.digest if runs and self.data else "",
             seed=self.seed,

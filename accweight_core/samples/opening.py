@@ -15,7 +15,7 @@ from accweight_core.errors import ArgumentTypeError, ArgumentValueError, FormatE
 from accweight_core.remote.local import check_not_special
 from accweight_core.samples.arrays import ADVICE, data_of, load_data
 from accweight_core.samples.images import load_images
-from accweight_core.samples.samples import Array, Data, Input, Scaling
+from accweight_core.samples.samples import Array, Data, Input, Scaling, array_of
 
 IN_MEMORY: Final = Path("data")
 """What arrays in memory are called in messages."""
@@ -83,11 +83,11 @@ def _from_file(path: Path, inputs: Sequence[Input]) -> Data:
 
 def _named_arrays(given: Any) -> dict[str, Array]:
     if isinstance(given, Mapping):
-        return {str(name): np.asarray(value) for name, value in given.items()}
+        return {str(name): array_of(value) for name, value in given.items()}
     if isinstance(given, tuple) and len(given) == 2:
-        return {"x": np.asarray(given[0]), "y": np.asarray(given[1])}
+        return {"x": array_of(given[0]), "y": array_of(given[1])}
     if hasattr(given, "shape"):
-        return {"x": np.asarray(given)}
+        return {"x": array_of(given)}
     raise ArgumentTypeError(
         "expected samples as a path, an array, (samples, targets) or a mapping of names to arrays, "
         f"got {type(given).__name__}"

@@ -19,6 +19,11 @@ ROWS_HASHED = 4096
 """Samples whose bytes are hashed at a time."""
 
 
+def array_of(value: Any) -> Array:
+    """Return what a user gives as an array; a tensor of torch from whatever device it is on."""
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
     """One input of a model.

@@ -22,7 +22,7 @@ ARGUMENTS: dict[str, frozenset[int]] = {
     "MelWeightMatrix": frozenset({0, 1, 2, 3, 4}),
     "NonMaxSuppression": frozenset({2, 3, 4}),
     "OneHot": frozenset({1}),
-    "Pad": frozenset({1, 3}),
+    "Pad": frozenset({1, 2, 3}),
     "ReduceL1": frozenset({1}),
     "ReduceL2": frozenset({1}),
     "ReduceLogSum": frozenset({1}),

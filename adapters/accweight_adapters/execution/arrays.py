@@ -9,6 +9,7 @@ import numpy as np
 
 from accweight_core.errors import ArgumentValueError, ShapeMismatchError, UnknownNameError
 from accweight_core.probes.network import Array, Inputs, Port
+from accweight_core.samples.samples import array_of
 from accweight_core.text import some
 
 
@@ -33,7 +34,7 @@ def checked_inputs(ports: Sequence[Port], x: Inputs) -> dict[str, Array]:
             raise UnknownNameError(
                 f"the network {problem} {name!r}; its inputs are {', '.join(known)}"
             )
-    return {name: _fitting(np.asarray(value), known[name]) for name, value in x.items()}
+    return {name: _fitting(array_of(value), known[name]) for name, value in x.items()}
 
 
 def _fitting(value: Array, port: Port) -> Array:
@@ -64,7 +65,7 @@ def fitting_arrays(weights: Mapping[str, Any], known: Mapping[str, Array]) -> di
     """
     made = {}
     for name, value in weights.items():
-        array = np.asarray(value)
+        array = array_of(value)
         check_weight(name, array.shape, known)
         made[name] = array.astype(known[name].dtype, copy=False)
     return made

@@ -57,7 +57,7 @@ class FunctionNetwork(Network):
 
     def with_weights(self, weights: Mapping[str, Array]) -> FunctionBound:
         """Return the function with these weights, by its own names; see `Network.with_weights`."""
-        return FunctionBound(self, {**self.own, **fitting_weights(weights, self.own, self.device)})
+        return FunctionBound(self, {**self.own, **fitting_weights(weights, self.own)})
 
 
 def _tensor(value: Any) -> Tensor:

@@ -12,16 +12,21 @@ from typing import Any
 
 import onnx
 import torch
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import AttributeProto, GraphProto, NodeProto
 from torch import Tensor
 
-from accweight_adapters.execution.element_types import TYPES, stored_tensor
+from accweight_adapters.execution.graph_statements import (
+    attribute_value,
+    declared_form,
+    stored_constant,
+)
 from accweight_adapters.execution.limits import at_most, budget
 from accweight_adapters.execution.operators import OPERATORS
 from accweight_adapters.execution.operators.control import Declared
 from accweight_adapters.execution.operators.table import (
     NEWEST_OPSET,
     OLDEST_OPSET,
+    Call,
     Node,
     Operator,
 )
@@ -32,6 +37,7 @@ from accweight_adapters.execution.program import (
     Step,
     described,
     failure,
+    moved_to,
 )
 from accweight_adapters.onnx.graph import STANDARD_DOMAINS
 from accweight_core.errors import MemoryLimitError, UnsupportedOperatorError
@@ -56,6 +62,7 @@ class Compilation:
         constants: Contents of slots that never change.
         captured: Slots that stand for values of the outer graph, and their slots there.
         inner: For values in bodies of operators here, by name, the slots of the operators' results.
+        bodies: Graphs of bodies of operators here.
     """
 
     opset: int
@@ -65,6 +72,7 @@ class Compilation:
     constants: dict[int, Any] = field(default_factory=dict)
     captured: dict[int, int] = field(default_factory=dict)
     inner: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    bodies: list[Compilation] = field(default_factory=list)
     arguments: list[int] = field(default_factory=list)
     results: list[int] = field(default_factory=list)
     declared: list[Declared | None] = field(default_factory=list)
@@ -121,19 +129,22 @@ class Compilation:
         """Add a node."""
         operator = self._operator(proto)
         inputs = [self._input(proto, name) for name in proto.input]
-        node, bodies, within = self._node(proto)
+        first_body = len(self.bodies)
+        node, around, within = self._node(proto)
         own = len(inputs)
-        inputs += bodies
+        inputs += around
         what = described(proto.op_type, proto.name)
         try:
             call = operator.make(node)
         except Exception as error:
             raise failure(what, error) from None
+        static = self._is_static(proto, inputs)
+        for body in self.bodies[first_body:] if static else ():
+            body.stay_on_cpu()
         known = all(slot == NOTHING or slot in self.constants for slot in inputs)
         if known and self._folded(proto, call, inputs, what):
             return
         outputs = tuple(self.slot(name) if name else NOTHING for name in proto.output)
-        static = self._is_static(proto, inputs)
         made = [slot for slot in outputs if slot != NOTHING]
         for name in within if made else ():
             self.inner[name] = (*self.inner.get(name, ()), made[0])
@@ -183,13 +194,15 @@ class Compilation:
             if attribute.type == AttributeProto.GRAPH:
                 bodies[attribute.name] = compiled(attribute.g, self.opset, self.device, self)
             else:
-                attributes[attribute.name] = _value(attribute)
+                attributes[attribute.name] = attribute_value(attribute)
+        self.bodies += bodies.values()
         around = list(dict.fromkeys(s for b in bodies.values() for s in b.captured.values()))
         ready = {
             name: BodyProgram(
-                body.program(),
+                body.program,
                 len(body.arguments),
                 tuple(around.index(slot) for slot in body.captured.values()),
+                len(body.steps),
                 tuple(body.declared),
                 body.made(),
                 body.inner,
@@ -207,6 +220,12 @@ class Compilation:
             ready,
         )
         return node, around, list(dict.fromkeys(within))
+
+    def stay_on_cpu(self) -> None:
+        """Run on the CPU, and so the bodies within: what follows from shapes is computed there."""
+        self.device = torch.device("cpu")
+        for body in self.bodies:
+            body.stay_on_cpu()
 
     def made(self) -> dict[str, int]:
         """Return the slots of the values that operators make, by name."""
@@ -269,7 +288,7 @@ class Compilation:
                 constants[twin] = tuple(constants[slot].reshape(-1).tolist())
         for slot, twin in moved.items():
             if slot in constants:
-                constants[twin] = constants[slot].to(self.device)
+                constants[twin] = moved_to(self.device, constants[slot])
         inputs = [*self.arguments, *self.captured]
         return Program(self.size, steps, constants, inputs, outputs, numbers, moved, self.device)
 
@@ -291,7 +310,10 @@ class Compilation:
                 inputs.append(numbers[slot])
             else:
                 inputs.append(self._moved(slot, moved))
-        return Step(step.call, tuple(inputs), step.outputs, step.what)
+        call = step.call
+        if operator is not None and operator.on_cpu and self.device.type != "cpu":
+            call = _moving(call, self.device)
+        return Step(call, tuple(inputs), step.outputs, step.what)
 
     def _moved(self, slot: int, moved: dict[int, int]) -> int:
         """Return the slot that has a value on the device of the program."""
@@ -301,6 +323,11 @@ class Compilation:
         moved.setdefault(slot, self.size)
         self.size = max(self.size, moved[slot] + 1)
         return moved[slot]
+
+
+def _moving(call: Call, device: torch.device) -> Call:
+    """Return a function whose results are on a device."""
+    return lambda *values: moved_to(device, call(*values))
 
 
 def compiled(
@@ -338,7 +365,7 @@ def compiled(
         if tensor.name in weights:
             made.given(tensor.name)
         else:
-            made.constant(tensor.name, _stored(tensor))
+            made.constant(tensor.name, stored_constant(tensor))
     if graph.sparse_initializer:
         raise UnsupportedOperatorError("the model has sparse tensors; export it with dense ones")
     for node in graph.node:
@@ -348,35 +375,5 @@ def compiled(
         if slot is None:
             raise InvalidGraphError(f"nothing makes the output {output.name[:80]!r}")
         made.results.append(slot)
-        made.declared.append(_declared(output))
+        made.declared.append(declared_form(output))
     return made
-
-
-def _declared(value: ValueInfoProto) -> Declared | None:
-    """Return what a graph says of the type and shape of a value; None if it leaves one open."""
-    tensor = value.type.tensor_type
-    if tensor.elem_type not in TYPES or not tensor.HasField("shape"):
-        return None
-    dims = tensor.shape.dim
-    shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)
-    return TYPES[tensor.elem_type], shape
-
-
-def _stored(proto: TensorProto) -> Tensor:
-    """Return a constant of the graph; the error for a type that torch lacks names it."""
-    try:
-        return stored_tensor(proto)
-    except UnsupportedOperatorError as error:
-        raise UnsupportedOperatorError(f"tensor {proto.name[:80]!r}: {error}") from None
-
-
-def _value(attribute: AttributeProto) -> Any:
-    """Return the value of an attribute, with strings as text and lists as tuples."""
-    value = onnx.helper.get_attribute_value(attribute)
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    if attribute.type in (AttributeProto.INTS, AttributeProto.FLOATS):
-        return tuple(value)
-    if attribute.type == AttributeProto.STRINGS:
-        return tuple(text.decode(errors="replace") for text in value)
-    return value

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from accweight_adapters.execution.devices import exact
 from accweight_adapters.execution.element_types import as_array
 from accweight_adapters.execution.function_network import FunctionNetwork
 from accweight_adapters.execution.module_gates import gates_of_call, kind_of
@@ -88,7 +89,7 @@ class ModuleNetwork(Network):
 
     def with_weights(self, weights: Mapping[str, Array]) -> ModuleBound:
         """Return the module with these weights, by its own names; see `Network.with_weights`."""
-        return ModuleBound(self, {**self.own, **fitting_weights(weights, self.own, self.device)})
+        return ModuleBound(self, {**self.own, **fitting_weights(weights, self.own)})
 
 
 def _state(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -127,7 +128,7 @@ class ModuleBound(TorchBound):
 
             return record
 
-        with ExitStack() as stack, torch.no_grad():
+        with ExitStack() as stack, torch.no_grad(), exact(self.device):
             for name in calls:
                 module = self.network.modules[name]
                 handle = module.register_forward_pre_hook(hook(name), with_kwargs=True)

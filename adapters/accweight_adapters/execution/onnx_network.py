@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accweight_adapters.execution.devices import device_named, exact
 from accweight_adapters.execution.element_types import as_array, stored_tensor
 from accweight_adapters.execution.graph import InvalidGraphError, compiled
 from accweight_adapters.execution.limits import budget
@@ -65,9 +66,10 @@ class OnnxNetwork(Network):
 
         Raises:
             FormatError: If it is damaged.
+            ArgumentValueError: If there is no such device.
             UnsupportedOperatorError: If an operator in it is not known.
         """
-        return cls(prepared(path, OPERATORS), path, torch.device(device))
+        return cls(prepared(path, OPERATORS), path, device_named(device))
 
     @property
     def source(self) -> Path:
@@ -76,7 +78,7 @@ class OnnxNetwork(Network):
 
     def with_weights(self, weights: Mapping[str, Array]) -> OnnxBound:
         """Return the network with these weights, by its own names; see `Network.with_weights`."""
-        return OnnxBound(self, {**self.own, **fitting_weights(weights, self.own, self.device)})
+        return OnnxBound(self, {**self.own, **fitting_weights(weights, self.own)})
 
     def given(self, inputs: Mapping[str, Tensor]) -> dict[int, Tensor]:
         """Return inputs by their slots."""
@@ -105,7 +107,7 @@ class OnnxNetwork(Network):
             for slot in step.outputs
             if slot != NOTHING
         }
-        return {name: made[slot] for name in self.layers if (slot := self.slots[name]) in made}
+        return {name: made[slot] for name in self.layers if (slot := self.slots.get(name)) in made}
 
     def _slots(self, layers: Mapping[str, str], needed: set[int]) -> dict[str, int]:
         """Return the slots of all nodes; layers first."""
@@ -204,7 +206,7 @@ class OnnxBound(TorchBound):
         asked = {name: self.network.recurrent[name] for name in layers}
         slots = list(dict.fromkeys(slot for _, inputs, _ in asked.values() for slot in inputs))
         found = {}
-        with torch.no_grad():
+        with torch.no_grad(), exact(self.device):
             plan = self.network.program.plan(slots)
             values = self._run(
                 plan, self.network.given(self._given(x)), self.tensors, self.functions
@@ -230,7 +232,7 @@ class OnnxBound(TorchBound):
         slots = [self.network._graph.slots[name] for name in changed]
         rest, start = self.network.program_after(slots, self._slots_of(keep, outputs=True))
         given = self.network.given(self._given(x))
-        with torch.no_grad():
+        with torch.no_grad(), exact(self.device):
             plan = self.network.program.plan(start)
             values = self._run(plan, given, self.tensors, self.functions) if start else []
         return Beginning(rest, {**given, **dict(zip(start, values, strict=True))}, tuple(keep))
@@ -238,7 +240,7 @@ class OnnxBound(TorchBound):
     def resumed(self, beginning: Beginning) -> dict[str, Array]:
         """Return outputs and kept nodes from values of another network's beginning."""
         plan = beginning.program.plan(beginning.program.outputs)
-        with torch.no_grad():
+        with torch.no_grad(), exact(self.device):
             values = self._run(plan, beginning.values, self.tensors, self.functions)
         named = [OUTPUT, *(port.name for port in self.network.outputs[1:])]
         found = zip([*named, *beginning.keep], values, strict=True)

@@ -70,9 +70,9 @@ class OrtNetwork(Network):
             MissingLibraryError: If ONNX Runtime is not installed.
             UnsupportedOperatorError: If the runtime refuses the model.
         """
-        if device != "cpu":
+        if device.lower() != "cpu":
             raise UnsupportedOperatorError(
-                f"ONNX Runtime is used on the CPU here, not on {device}; take the engine 'onnx'"
+                f"ONNX Runtime is used on the CPU alone, not on {device!r}; take the engine 'onnx'"
             )
         return cls(prepared(path), path)
 

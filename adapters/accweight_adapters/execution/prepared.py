@@ -76,7 +76,8 @@ def prepared(path: Path, known: Collection[str] | None = None) -> PreparedModel:
         if tensor.data_type in FLOATS and math.prod(tensor.dims) > 1 and name in taken
     ]
     ordered = dict.fromkeys([*(part.constant.name for part in model.parts), *others])
-    parameters = {n: stored[n] for n in ordered if n in stored and stored[n].data_type in FLOATS}
+    values = (n for n in ordered if n in stored and n in taken)
+    parameters = {n: stored[n] for n in values if stored[n].data_type in FLOATS}
     return PreparedModel(
         model.proto,
         tuple(_port(value) for value in graph.input),

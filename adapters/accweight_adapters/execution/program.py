@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,7 +19,8 @@ from torch import Tensor
 from accweight_adapters.execution.limits import check_value
 from accweight_adapters.execution.operators.table import LONGEST_NAME, Call
 from accweight_adapters.execution.watching import current
-from accweight_core.errors import AccweightError, UnsupportedOperatorError
+from accweight_core.errors import AccweightError, MemoryLimitError, UnsupportedOperatorError
+from accweight_core.io.memory import is_lack_of_memory
 
 NOTHING = 0
 """The slot of an input that is omitted; it is always empty."""
@@ -236,8 +238,17 @@ class Plan:
         if slot in program.numbers:
             found.append((program.numbers[slot], tuple(value.reshape(-1).tolist())))
         if slot in program.moved:
-            found.append((program.moved[slot], value.to(program.device)))
+            found.append((program.moved[slot], moved_to(program.device, value)))
         return found
+
+
+def moved_to(device: torch.device, value: Any) -> Any:
+    """Return a value on a device: a tensor, a sequence of them, or nothing."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, list):
+        return [moved_to(device, item) for item in value]
+    return value
 
 
 def _results(step: Step, values: Values) -> list[tuple[int, Any]]:
@@ -275,11 +286,16 @@ def failure(what: str, error: Exception) -> AccweightError:
     if isinstance(error, AccweightError):
         named = not isinstance(error, UnsupportedOperatorError) or bool(error.operator)
         return error if named else UnsupportedOperatorError(f"operator {what}: {lines}", operator)
+    if is_lack_of_memory(error):
+        reason = f"memory ran out ({lines[:120]}); run fewer samples at once"
+        return MemoryLimitError(f"operator {what}: {reason}")
     return UnsupportedOperatorError(f"operator {what} cannot be computed: {lines[:200]}", operator)
 
 
 class BodyProgram:
     """The body of a loop or branch, as operators of control flow call it.
+
+    Its program is made when it is first run: only then is it known on which device that is.
 
     Attributes:
         steps: Operators in it.
@@ -292,34 +308,47 @@ class BodyProgram:
 
     def __init__(
         self,
-        program: Program,
+        make: Callable[[], Program],
         arguments: int,
         captured: tuple[int, ...],
+        steps: int,
         declared: tuple[tuple[torch.dtype, tuple[int | None, ...]] | None, ...],
         own: Mapping[str, int],
         inner: Mapping[str, tuple[int, ...]],
     ) -> None:
-        self._program = program
-        self._plan = program.plan(program.outputs)
-        self._inputs = program.inputs
-        self.steps = len(program.steps)
+        self._make = make
+        self.steps = steps
         self.arguments = arguments
         self.captured = captured
         self.declared = declared
         self.own = own
         self.inner = inner
 
+    @cached_property
+    def _program(self) -> Program:
+        return self._make()
+
+    @cached_property
+    def _plan(self) -> Plan:
+        return self._program.plan(self._program.outputs)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is run."""
+        return self._program.device
+
     def __call__(self, *values: Any) -> tuple[Any, ...]:
         """Return the outputs for its own inputs, followed by what it takes from around."""
-        given = dict(zip(self._inputs, values, strict=True))
+        program = self._program
+        given = dict(zip(program.inputs, values, strict=True))
         watched = current()
         if watched is None:
             return tuple(self._plan.run(given))
         kept = [name for name in watched.names if name in self.own]
         leading = [slot for name in watched.names for slot in self.inner.get(name, ())]
         functions = {self.own[n]: f for n, f in watched.functions.items() if n in self.own}
-        outputs = self._program.outputs
-        plan = self._program.plan([*outputs, *(self.own[name] for name in kept), *leading])
+        outputs = program.outputs
+        plan = program.plan([*outputs, *(self.own[name] for name in kept), *leading])
         made = plan.run(given, functions)
         for name, value in zip(kept, made[len(outputs) :], strict=False):
             watched.record(name, value)

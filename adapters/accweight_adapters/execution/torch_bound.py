@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from accweight_adapters.execution.arrays import check_weight, checked_inputs
+from accweight_adapters.execution.devices import exact
 from accweight_adapters.execution.element_types import as_array, as_tensor
 from accweight_core.errors import ArgumentValueError, UnknownNameError
 from accweight_core.probes.network import OUTPUT, Inputs, Port, Proof, Unit
@@ -91,7 +92,7 @@ class TorchBound(ABC):
 
     def run(self, x: Inputs, keep: Sequence[str] = ()) -> dict[str, Array]:
         """Return what the network makes of samples; see `BoundNetwork.run`."""
-        with torch.no_grad():
+        with torch.no_grad(), exact(self.device):
             made = self.forward(self._given(x), keep)
         return {name: as_array(value) for name, value in made.items()}
 
@@ -102,7 +103,7 @@ class TorchBound(ABC):
         node, unit = of
         inputs = self._given(x)
         names = self._wanted(inputs, wrt)
-        with torch.enable_grad():
+        with torch.enable_grad(), exact(self.device):
             inputs = {
                 name: value.detach().requires_grad_() if name in names else value
                 for name, value in inputs.items()
@@ -215,10 +216,8 @@ def check_gated(layers: Sequence[str], gated: Sequence[str]) -> None:
             )
 
 
-def fitting_weights(
-    weights: Mapping[str, Any], known: Mapping[str, Tensor], device: torch.device
-) -> dict[str, Tensor]:
-    """Return weights as tensors, of the types that the network has them in.
+def fitting_weights(weights: Mapping[str, Any], known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights as tensors, of the types and on the devices that the network has them in.
 
     Raises:
         UnknownNameError: If the network has no such parameter.
@@ -228,7 +227,7 @@ def fitting_weights(
     for name, value in weights.items():
         tensor = value.detach() if isinstance(value, Tensor) else as_tensor(value)
         check_weight(name, tuple(tensor.shape), known)
-        made[name] = tensor.to(device=device, dtype=known[name].dtype)
+        made[name] = tensor.to(device=known[name].device, dtype=known[name].dtype)
     return made
 
 

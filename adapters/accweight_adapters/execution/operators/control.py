@@ -33,6 +33,11 @@ class Body(Protocol):
     declared: tuple[Declared | None, ...]
     """What it says of its outputs."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is run."""
+        ...
+
     def __call__(self, *values: Any) -> tuple[Any, ...]:
         """Return its outputs."""
         ...
@@ -77,11 +82,11 @@ class _Rows:
             self._size_bytes += value.numel() * value.element_size()
         check_size(self._type, (self._size_bytes,), 1)
 
-    def stacked(self, like: Tensor | None, ways: Sequence[int] = ()) -> list[Tensor]:
+    def stacked(self, device: torch.device, ways: Sequence[int] = ()) -> list[Tensor]:
         """Return each along a new axis 0; without a run, what the body says of its outputs counts.
 
         Args:
-            like: A tensor on their device.
+            device: Where they are.
             ways: 1 for those whose last row comes first.
 
         Raises:
@@ -97,13 +102,8 @@ class _Rows:
             else:
                 dtype, shape = declared  # ONNX Runtime, too, takes 0 for what is not known
                 lengths = [0, *(length or 0 for length in shape)]
-                device = None if like is None else like.device
                 found.append(torch.empty(lengths, dtype=dtype, device=device))
         return found
-
-
-def _first_tensor(values: tuple[Any, ...]) -> Tensor | None:
-    return next((value for value in values if isinstance(value, Tensor)), None)
 
 
 @operator("Loop", newest=25, free=True)
@@ -113,8 +113,7 @@ def _loop(node: Node) -> Call:
 
     def looped(trips: Tensor | None, condition: Tensor | None, *values: Any) -> Any:
         state, around = values[:states], values[states:]
-        like = _first_tensor(values)
-        device = None if like is None else like.device
+        device = body.device
         most = None if trips is None else int(trips)
         going = True if condition is None else bool(condition)
         rows, trip = _Rows(node, body, 1 + states), 0
@@ -124,7 +123,7 @@ def _loop(node: Node) -> Call:
             going, state = bool(made[0]), made[1 : 1 + states]
             rows.add(made[1 + states :])
             trip += 1
-        return _result((*state, *(rows.stacked(like) if len(node.outputs) > states else ())))
+        return _result((*state, *(rows.stacked(device) if len(node.outputs) > states else ())))
 
     return looped
 
@@ -154,7 +153,7 @@ def _scan(node: Node) -> Call:
             made = _run(body, (*state, *parts), around)
             state = made[:states]
             rows.add(made[states:])
-        stacked = rows.stacked(_first_tensor(columns), ways_out)
+        stacked = rows.stacked(body.device, ways_out)
         moved = [
             value.movedim(0, axis_in(axis, value.dim()))
             for value, axis in zip(stacked, axes_out, strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -14,8 +16,17 @@ from accweight_adapters.execution.operators.table import Call, Node, operator
 def product(x: Tensor, y: Tensor) -> Tensor:
     """Return a matrix product, as numpy.matmul has it."""
     if x.dtype in UNSIGNED:
-        return torch.matmul(signed(x), signed(y)).to(x.dtype)
-    return torch.matmul(x, y)
+        return _multiplied(torch.matmul, signed(x), signed(y)).to(x.dtype)
+    return _multiplied(torch.matmul, x, y)
+
+
+def _multiplied(function: Call, *values: Tensor) -> Tensor:
+    """Return a product of tensors; that of integers on the CPU, as CUDA has none."""
+    first = values[0]
+    if first.device.type == "cpu" or first.is_floating_point() or first.is_complex():
+        return function(*values)  # type: ignore[no-any-return]
+    made: Tensor = function(*(value.cpu() for value in values))
+    return made.to(first.device)
 
 
 @operator("MatMul", newest=13)
@@ -30,8 +41,8 @@ def _gemm(node: Node) -> Call:
 
     def linear(a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
         if c is None or c.dim() == 1:
-            return F.linear(a, b, c)
-        return F.linear(a, b) + c
+            return _multiplied(F.linear, a, b, *([] if c is None else [c]))
+        return _multiplied(F.linear, a, b) + c
 
     def general(a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
         made = product(a.T if left else a, b.T if right else b)
@@ -46,4 +57,4 @@ def _gemm(node: Node) -> Call:
 @operator("Einsum", newest=28)
 def _einsum(node: Node) -> Call:
     equation = node.needed("equation").replace(" ", "")
-    return lambda *values: torch.einsum(equation, *values)
+    return lambda *values: _multiplied(functools.partial(torch.einsum, equation), *values)

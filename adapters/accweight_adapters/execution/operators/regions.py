@@ -19,8 +19,8 @@ def _roi_align(node: Node) -> Call:
 
     def aligned(x: Tensor, regions: Tensor, batch: Tensor) -> Tensor:
         made = [
-            _region(x[int(image)], region * scale, (rows, columns), ratio, mode, half)
-            for region, image in zip(regions, batch, strict=True)
+            _region(x[image], region * scale, (rows, columns), ratio, mode, half)
+            for region, image in zip(regions, batch.tolist(), strict=True)
         ]
         return torch.stack(made) if made else x.new_zeros(0, x.shape[1], rows, columns)
 
@@ -83,6 +83,7 @@ def _non_max_suppression(node: Node) -> Call:
     ) -> Tensor:
         count = 0 if most is None else single(most)
         bound = 0.0 if overlap is None else single(overlap)
+        place, boxes, scores = boxes.device, boxes.cpu(), scores.cpu()  # box by box is slow there
         found = []
         for sample in range(scores.shape[0]):
             corners = _corners(boxes[sample], centred)
@@ -92,7 +93,7 @@ def _non_max_suppression(node: Node) -> Call:
                     rank = rank[scores[sample, kind][rank] > single(least)]
                 kept = _apart(corners, rank, count, bound)
                 found += [(sample, kind, box) for box in kept]
-        return torch.tensor(found, dtype=torch.int64, device=boxes.device).reshape(-1, 3)
+        return torch.tensor(found, dtype=torch.int64, device=place).reshape(-1, 3)
 
     return selected
 

@@ -33,7 +33,7 @@ def _at(node: Node) -> Call:
     return lambda sequence, place: sequence[single(place)]
 
 
-@operator("SequenceLength", newest=11, free=True)
+@operator("SequenceLength", newest=11, free=True, on_cpu=True)
 def _length(node: Node) -> Call:
     return lambda sequence: torch.tensor(len(sequence), dtype=torch.int64)
 
@@ -92,7 +92,7 @@ def _optional(node: Node) -> Call:
     return lambda value=None: value
 
 
-@operator("OptionalHasElement", newest=28, free=True)
+@operator("OptionalHasElement", newest=28, free=True, on_cpu=True)
 def _has_element(node: Node) -> Call:
     return lambda value=None: torch.tensor(value is not None)
 

@@ -46,7 +46,7 @@ def constant_of(node: Node) -> Tensor:
     raise node.refused("holds text or a sparse tensor, which is not known here")
 
 
-@operator("ConstantOfShape", newest=25)
+@operator("ConstantOfShape", newest=25, on_cpu=True)
 def _constant_of_shape(node: Node) -> Call:
     stored = node.get("value")
     value = torch.zeros(()) if stored is None else stored_tensor(stored).reshape(())
@@ -59,7 +59,7 @@ def _constant_of_shape(node: Node) -> Call:
     return filled
 
 
-@operator("Shape", newest=25)
+@operator("Shape", newest=25, on_cpu=True)
 def _shape(node: Node) -> Call:
     start, end = node.get("start", 0), node.get("end")
 
@@ -71,7 +71,7 @@ def _shape(node: Node) -> Call:
     return lengths
 
 
-@operator("Size", newest=25)
+@operator("Size", newest=25, on_cpu=True)
 def _size(node: Node) -> Call:
     return lambda x: torch.tensor(x.numel(), dtype=torch.int64)
 
@@ -222,7 +222,7 @@ def _pad(node: Node) -> Call:
     def padded(
         x: Tensor,
         pads: Tensor | Numbers | None = None,
-        value: Tensor | None = None,
+        value: Tensor | Numbers | None = None,
         axes: Tensor | Numbers | None = None,
     ) -> Tensor:
         widths = fixed if pads is None else listed(pads)
@@ -234,7 +234,7 @@ def _pad(node: Node) -> Call:
         lengths = [b + n + a for b, n, a in zip(before, x.shape, after, strict=True)]
         check_size(node.type, lengths, x.element_size())
         if mode == "constant":
-            return with_margin(x, before, after, number if value is None else value.item())
+            return with_margin(x, before, after, number if value is None else single(value))
         return _mirrored(x, before, after, mode)
 
     return padded

@@ -74,7 +74,7 @@ COSINES: dict[str, Sequence[float]] = {
 """Windows as sums of cosines: factors of cos(0), cos(t), cos(2t)."""
 
 
-@operator("HannWindow", "HammingWindow", "BlackmanWindow", newest=17)
+@operator("HannWindow", "HammingWindow", "BlackmanWindow", newest=17, on_cpu=True)
 def _window(node: Node) -> Call:
     dtype, periodic = torch_type(node.get("output_datatype", 1)), node.get("periodic", 1)
 
@@ -89,7 +89,7 @@ def _window(node: Node) -> Call:
     return made
 
 
-@operator("MelWeightMatrix", newest=17)
+@operator("MelWeightMatrix", newest=17, on_cpu=True)
 def _mel_weights(node: Node) -> Call:
     dtype = torch_type(node.get("output_datatype", 1))
 

@@ -94,23 +94,28 @@ class Operator:
         newest: The latest version of the operator in the ONNX standard that it follows.
         host: Inputs that are taken as numbers and not as tensors, such as the axes of a Squeeze.
         free: Whether the shapes of its outputs depend on values of its inputs.
+        on_cpu: Whether it makes its outputs on the CPU, wherever its inputs are.
     """
 
     make: Maker
     newest: int
     host: frozenset[int] = frozenset()
     free: bool = False
+    on_cpu: bool = False
 
 
 OPERATORS: dict[str, Operator] = {}
 
 
-def operator(*names: str, newest: int, free: bool = False) -> Callable[[Maker], Maker]:
+def operator(
+    *names: str, newest: int, free: bool = False, on_cpu: bool = False
+) -> Callable[[Maker], Maker]:
     """Register a maker for operators that have had the same latest version."""
 
     def register(make: Maker) -> Maker:
         for name in names:
-            OPERATORS[name] = Operator(make, newest, ARGUMENTS.get(name, frozenset()), free)
+            host = ARGUMENTS.get(name, frozenset())
+            OPERATORS[name] = Operator(make, newest, host, free, on_cpu)
         return make
 
     return register

@@ -7,7 +7,7 @@ from parameters and files, without reading weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
@@ -94,42 +94,6 @@ def with_names_of(run: Run, header: Header) -> Run:
     checkpoints = tuple(conformed(run.checkpoints, reference))
     layers = layers_of(checkpoints[0].tensors.values())
     return replace(run, checkpoints=checkpoints, layers=layers)
-
-
-def restarted(checkpoints: Iterable[Checkpoint], header: Header) -> str:
-    """Return a note if a job has written earlier steps after the last one; else nothing.
-
-    Args:
-        checkpoints: The checkpoints that are there.
-        header: Header of the analysis.
-    """
-    records = {record.step: record for record in header.checkpoints}
-    last = header.checkpoints[-1]
-    newer = (c.step for c in checkpoints if c.step <= last.step and _is_newer(c, records, last))
-    first = next(newer, None)
-    if first is None:
-        return ""
-    return (
-        f"step {first} was written after step {last.step}, so the job was probably "
-        f"restarted from an earlier one; steps up to {last.step} stay as they were measured, "
-        "later ones are added"
-    )
-
-
-def _is_newer(
-    checkpoint: Checkpoint, records: Mapping[int, CheckpointRecord], last: CheckpointRecord
-) -> bool:
-    """Tell whether a checkpoint of an earlier step was written after the last one measured.
-
-    Another file of a step that was measured is a copy, such as `last.pt`.
-    """
-    record = records.get(checkpoint.step)
-    if checkpoint.changed_ns <= last.changed_ns:
-        return False
-    return record is None or (
-        record.path == CheckpointRecord.of(checkpoint).path
-        and record.changed_ns != checkpoint.changed_ns
-    )
 
 
 def _folder_of(header: Header) -> tuple[str, ...]:

@@ -8,14 +8,14 @@ weights (training that repeats itself bit for bit) tells of nothing. It is read 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.jobs.pipeline import analyze
-from accweight_core.jobs.same_run import with_names_of
+from accweight_core.jobs.same_run import folder_of, lies_in, with_names_of
 from accweight_core.metrics.sums import SUMS
 from accweight_core.schema import Checkpoint, Restart, Run, Stamp
 from accweight_core.store.header import Header
@@ -67,16 +67,20 @@ class Repeated:
         return None
 
     def begun_with(
-        self, checkpoints: Sequence[Checkpoint], restart: Restart
+        self,
+        checkpoints: Iterable[Checkpoint],
+        restart: Restart,
+        is_one_run: Callable[[tuple[Checkpoint, ...]], bool],
     ) -> tuple[Checkpoint, ...]:
         """Return what a job that was started again has written, up to its next start.
 
         The checkpoint that it went on from comes first, if it is still there: the latest one before
-        the first step of the job that has the same parameters.
+        the first step of the job, if it has the same parameters.
 
         Args:
             checkpoints: The checkpoints that are there, in step order.
             restart: What the job follows.
+            is_one_run: Tells whether checkpoints have the same parameters.
         """
         own = _written_since(checkpoints, restart)
 
@@ -85,13 +89,14 @@ class Repeated:
             return one.step < restart.first_step and is_old
 
         before = [one for one in checkpoints if is_before(one)][-1:]
-        return (*(one for one in before if own and _shapes(one) == _shapes(own[0])), *own)
+        return (*before, *own) if own and is_one_run((*before, own[0])) else own
 
 
 def written_later(checkpoints: Iterable[Checkpoint], header: Header) -> tuple[Checkpoint, ...]:
     """Return the checkpoints of earlier steps that were written after the last one measured.
 
-    Another file of a step that was measured is a copy, such as `last.pt`, and left out.
+    Another file of a step that was measured is a copy, such as `last.pt`, and left out. Of steps
+    that were not measured, files in other folders are.
 
     Args:
         checkpoints: The checkpoints that are there, in step order.
@@ -102,12 +107,13 @@ def written_later(checkpoints: Iterable[Checkpoint], header: Header) -> tuple[Ch
     if not later:
         return ()
     records = {record.step: record for record in header.checkpoints}
+    folder = folder_of(header)
 
-    def is_copy(one: Checkpoint) -> bool:
-        record = records.get(one.step)
-        return record is not None and record.path != CheckpointRecord.of(one).path
+    def is_of_job(one: Checkpoint) -> bool:
+        record, now = records.get(one.step), CheckpointRecord.of(one)
+        return lies_in(folder, now) if record is None else record.path == now.path
 
-    return tuple(one for one in later if not is_copy(one))
+    return tuple(one for one in later if is_of_job(one))
 
 
 def is_as_measured(checkpoint: Checkpoint, analysis: Analysis, run_of: RunOf) -> bool:
@@ -204,7 +210,3 @@ def _written_since(checkpoints: Iterable[Checkpoint], restart: Restart) -> tuple
             break
         kept.append(one)
     return tuple(kept)
-
-
-def _shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
-    return {name: tensor.shape for name, tensor in checkpoint.tensors.items()}

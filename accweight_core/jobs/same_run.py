@@ -43,9 +43,9 @@ def check_same_run(run: Run, header: Header, path: Path) -> None:
         MismatchError: If it has other parameters, or none of its checkpoints was analysed.
     """
     check_parameters(run, run.checkpoints, header, path)
-    folder, files = _folder_of(header), {_file(record) for record in header.checkpoints}
+    folder, files = folder_of(header), {_file(record) for record in header.checkpoints}
     now = [CheckpointRecord.of(checkpoint) for checkpoint in run.checkpoints]
-    if not any(_parts(one)[: len(folder)] == folder or _file(one) in files for one in now):
+    if not any(lies_in(folder, one) or _file(one) in files for one in now):
         last = header.checkpoints[-1]
         raise MismatchError(
             f"{run.source}: no checkpoint comes after step {last.step}, the last one analysed, and "
@@ -96,11 +96,19 @@ def with_names_of(run: Run, header: Header) -> Run:
     return replace(run, checkpoints=checkpoints, layers=layers)
 
 
-def _folder_of(header: Header) -> tuple[str, ...]:
-    """Return the folder that all checkpoints of an analysis lie in; of those in memory, any."""
+def folder_of(header: Header) -> tuple[str, ...]:
+    """Return the names of the folder that all checkpoints of an analysis lie in.
+
+    Of those in memory, it is any.
+    """
     places = [_parts(record)[:-1] for record in header.checkpoints]
     alike = takewhile(lambda names: len(set(names)) == 1, zip(*places, strict=False))
     return tuple(names[0] for names in alike)
+
+
+def lies_in(folder: tuple[str, ...], record: CheckpointRecord) -> bool:
+    """Tell whether a checkpoint lies in a folder, given as `folder_of` returns it."""
+    return _parts(record)[: len(folder)] == folder
 
 
 def _parts(record: CheckpointRecord) -> tuple[str, ...]:

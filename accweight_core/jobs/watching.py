@@ -39,7 +39,7 @@ from accweight_core.jobs.restarts import Repeated, after_last, restart_after, to
 from accweight_core.jobs.same_run import check_same_run, with_names_of
 from accweight_core.naming import natural_key
 from accweight_core.runs.first_step import is_first_of_run
-from accweight_core.runs.opening import Opened, opened_series, run_of
+from accweight_core.runs.opening import Opened, grouped, opened_series, run_of
 from accweight_core.runs.search import Broken
 from accweight_core.runs.selection import ALL, Selection
 from accweight_core.runs.series import Series
@@ -49,6 +49,7 @@ from accweight_core.schema import DEFAULT_ROLES, Checkpoint, Restart, Role, Run,
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import is_taken
 from accweight_core.store.header import Header
+from accweight_core.store.probe_store import probes_in
 from accweight_core.store.restarts import chain_from, free_place
 
 UNREAD_NS = 60_000_000_000
@@ -138,6 +139,7 @@ class Watcher:
         self._restart: Restart | None = None
         self._known: tuple[Place, ...] = ()
         self._begun: frozenset[int] = frozenset()
+        self._replaces = False
         self._is_same = False
         self.places = chain_from(self.out) if is_taken(self.out) else [self.out]
         self.analysis = self._stored()
@@ -238,11 +240,11 @@ class Watcher:
                     place,
                     roles=self._roles,
                     keep_state=True,
-                    overwrite=bool(self._begun) and self._begun != set(steps),
+                    overwrite=self._replaces or self._begun not in (set(), set(steps)),
                     notice=self._notice,
                     **self._how,
                 )
-                self._begun = frozenset()
+                self._begun, self._replaces = frozenset(), False
         except FormatError as error:  # changed, or gone, while it was read; or damaged
             self._unchanged.clear()
             return Look(self.analysis, problem=error, again_s=max(self.settle_s, RETRY_S))
@@ -341,19 +343,28 @@ class Watcher:
     def _begin_another(self, first: Checkpoint) -> None:
         """Go on in another analysis, beside the one so far.
 
+        Where the only step is written again, no change was measured yet: it is replaced.
+
         Args:
             first: The first checkpoint of the job that was started again.
         """
         assert self.analysis is not None
         header, before = self.analysis.header, self.places[-1]
-        place = free_place(before, header)
-        self.tell(
-            f"{told(first, header)}: {before} stays as it is, and what the job has written since "
-            f"is in {place}"
-        )
-        self._restart = restart_after(self.analysis, before.name, first)
         self._go_on_from(header)
-        self.places.append(place)
+        self._replaces = header.steps.tolist() == [first.step] and not probes_in(before)
+        if self._replaces:
+            self.tell(
+                f"step {first.step}, the only one, was written again, so the job was probably "
+                f"restarted: {before} is begun anew"
+            )
+        else:
+            place = free_place(before, header)
+            self.tell(
+                f"{told(first, header)}: {before} stays as it is, and what the job has written "
+                f"since is in {place}"
+            )
+            self._restart = restart_after(self.analysis, before.name, first)
+            self.places.append(place)
         self.analysis, self._is_same = None, False
 
     def _go_on_from(self, header: Header) -> None:
@@ -364,7 +375,11 @@ class Watcher:
         """Return the checkpoints that an analysis is begun with."""
         if self._restart is None:
             return opened
-        begun_with = self._repeated.begun_with(opened.checkpoints, self._restart)
+        begun_with = self._repeated.begun_with(
+            opened.checkpoints,
+            self._restart,
+            lambda some: len(grouped(replace(opened, checkpoints=some), self._selection)) == 1,
+        )
         return replace(opened, checkpoints=begun_with)
 
     def tell(self, line: str) -> None:

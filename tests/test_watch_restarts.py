@@ -288,6 +288,23 @@ def test_a_checkpoint_that_is_gone_is_no_beginning_and_that_is_said(job: Job, ou
     )
 
 
+def test_the_first_checkpoint_of_a_restarted_job_is_waited_for(job: Job, out: Path) -> None:
+    job.write(*range(6))
+    found = watcher(job.folder, out)
+    found.look()
+    job.restart(3, kept=3)
+    job.write(4, 5)
+    path = job.folder / "epoch_4.pt"
+    content, state = path.read_bytes(), path.stat()
+    path.write_bytes(content[:900])  # as if it were slower than the next one
+
+    assert found.look().added == ()
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert found.look().added == (3, 4, 5)
+    check_attempts(job, numbered(out, 2))
+
+
 def test_a_job_that_saves_other_steps_is_told_too(job: Job, out: Path) -> None:
     job.write(0, 3, 6, 9)
     once(job, out)

@@ -137,7 +137,7 @@ class Watcher:
         self._told: set[str] = set()
         self._repeated = Repeated()
         self._restart: Restart | None = None
-        self._known: tuple[Place, ...] = ()
+        self._before: Header | None = None
         self._begun: frozenset[int] = frozenset()
         self._replaces = False
         self._is_same = False
@@ -182,8 +182,10 @@ class Watcher:
             self._check_same_run(opened)
         if fresh or not later:
             return self._measured(replace(opened, checkpoints=fresh, notes=()), series)
-        if not all([self._is_settled(checkpoint) for checkpoint in later]):
-            return replace(self._waiting(self._next, self.settle_s), is_settling=True)
+        unsettled = [checkpoint for checkpoint in later if not self._is_settled(checkpoint)]
+        if unsettled or self._being_written(series.broken):  # which may be the first one
+            waiting = self._waiting(self._next, self.settle_s)
+            return replace(waiting, is_settling=bool(unsettled))
         try:
             first = self._repeated.first(later, self.analysis, partial(self._run_of, opened))
         except FormatError as error:  # changed, or gone, while it was read
@@ -214,9 +216,12 @@ class Watcher:
         return replace(self._waiting(self._next, look_again), is_settling=is_settling)
 
     def _can_begin(self, ready: Sequence[Checkpoint], series: Series) -> bool:
-        """Tell whether checkpoints can begin the analysis: two, or one whose step is certain."""
+        """Tell whether checkpoints can begin the analysis: two, or one whose step is certain.
+
+        After a restart one is enough, but the one that the job went on from is not.
+        """
         if self._restart is not None:
-            return True
+            return ready[-1].step >= self._restart.first_step
         alone = next(one for one in series.placed if str(one.found.path) == ready[0].path)
         return len(ready) > 1 or is_first_of_run(alone)
 
@@ -238,7 +243,7 @@ class Watcher:
                 self.analysis = analyze(
                     run,
                     place,
-                    roles=self._roles,
+                    roles=self._before.roles if self._before else self._roles,
                     keep_state=True,
                     overwrite=self._replaces or self._begun not in (set(), set(steps)),
                     notice=self._notice,
@@ -268,7 +273,8 @@ class Watcher:
 
     def _places(self) -> tuple[Place, ...]:
         """Return where checkpoints of the job lie that were measured."""
-        return self._known if self.analysis is None else _places_of(self.analysis.header)
+        header = self._before if self.analysis is None else self.analysis.header
+        return tuple(Place(one.path, one.copy) for one in header.checkpoints) if header else ()
 
     def _stored(self) -> Analysis | None:
         """Return the last analysis, which is continued; None if it has to be begun."""
@@ -285,7 +291,7 @@ class Watcher:
         if header.complete:
             return open_analysis(place)
         if self.places[:-1]:
-            self._go_on_from(Store.begun_at(self.places[-2]).header)
+            self._before = Store.begun_at(self.places[-2]).header
         self._begun = frozenset(map(int, header.steps))
         return None
 
@@ -350,7 +356,7 @@ class Watcher:
         """
         assert self.analysis is not None
         header, before = self.analysis.header, self.places[-1]
-        self._go_on_from(header)
+        self._before = header
         self._replaces = header.steps.tolist() == [first.step] and not probes_in(before)
         if self._replaces:
             self.tell(
@@ -366,10 +372,6 @@ class Watcher:
             self._restart = restart_after(self.analysis, before.name, first)
             self.places.append(place)
         self.analysis, self._is_same = None, False
-
-    def _go_on_from(self, header: Header) -> None:
-        """Take over what the next analysis has in common with the one before."""
-        self._roles, self._known = header.roles, _places_of(header)
 
     def _to_begin_with(self, opened: Opened) -> Opened:
         """Return the checkpoints that an analysis is begun with."""
@@ -390,7 +392,3 @@ class Watcher:
 
     def _waiting(self, wanted: str, again_s: float | None = None) -> Look:
         return Look(self.analysis, waits_for=f"{wanted} in {self.folder}", again_s=again_s)
-
-
-def _places_of(header: Header) -> tuple[Place, ...]:
-    return tuple(Place(record.path, record.copy) for record in header.checkpoints)

@@ -249,7 +249,7 @@ def test_nothing_new_of_checkpoints_that_were_moved_or_of_which_a_copy_is_left(
     assert said == [NOTHING_NEW] * 2
 
 
-def test_nothing_new_after_a_job_was_restarted_from_an_earlier_step(tmp_path: Path) -> None:
+def test_nothing_new_after_a_file_was_touched(tmp_path: Path) -> None:
     paths = checkpoints(tmp_path, 3)
     aw.analyze(paths, tmp_path / "run.accw", keep_state=True)
     later = time.time() + 60
@@ -258,8 +258,7 @@ def test_nothing_new_after_a_job_was_restarted_from_an_earlier_step(tmp_path: Pa
 
     aw.append(paths, tmp_path / "run.accw", notice=said.append)
 
-    assert said[0].startswith("step 1 was written after step 2, so the job was probably restarted")
-    assert said[1:] == [NOTHING_NEW]
+    assert said == [NOTHING_NEW]
 
 
 @pytest.mark.parametrize("command", GOING_ON)
@@ -278,8 +277,7 @@ def test_another_run_without_later_steps_is_an_error(tmp_path: Path, command: st
     assert files_in(tmp_path / "run.accw") == files
 
 
-@pytest.mark.parametrize("command", GOING_ON)
-def test_other_parameters_without_later_steps_are_an_error(tmp_path: Path, command: str) -> None:
+def test_other_parameters_without_later_steps_are_an_error(tmp_path: Path) -> None:
     checkpoints(tmp_path / "job", 3)
     aw.analyze(tmp_path / "job", tmp_path / "run.accw", keep_state=True)
     for path in (tmp_path / "job").iterdir():
@@ -287,7 +285,7 @@ def test_other_parameters_without_later_steps_are_an_error(tmp_path: Path, comma
         torch.save({"epoch": int(path.stem[-1]), "state_dict": weights}, path)
 
     with pytest.raises(MismatchError, match=r"'conv1\.bias' has shape missing but"):
-        GOING_ON[command](tmp_path / "job", tmp_path / "run.accw")
+        aw.append(tmp_path / "job", tmp_path / "run.accw")
 
 
 def test_an_append_that_was_stopped_between_two_renames_is_mended(tmp_path: Path) -> None:

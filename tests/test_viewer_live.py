@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pyqtgraph.Qt import QtWidgets
 from torch import Tensor
 from viewer_helpers import run_of
 from window_driver import (
@@ -105,3 +107,40 @@ def test_a_step_whose_pictures_were_left_out_is_shown_as_unknown(
                 seen = picture(scene)
                 middle = {texel_colour(scene, seen, plate, *at) for at in np.ndindex(4, 4)}
                 assert middle == {rgb(DARK.gap)}
+
+
+def test_a_restarted_job_is_said_and_what_goes_on_is_opened_beside(
+    opened: OpenWindow, tmp_path: Path
+) -> None:
+    job, out = tmp_path / "job", tmp_path / "run.accw"
+    run_of(job, [weights(step) for step in range(4)])
+    for step in range(4):
+        os.utime(job / f"step_{step}.pt", (1e9 + step, 1e9 + step))
+    watcher = Watcher(job, out, settle_s=0)
+    watcher.look()
+    window = opened(out, chosen={"labels": False})
+    session = window.session
+    assert not session.refresh()
+
+    run_of(job, [{name: 2 * weight for name, weight in weights(2).items()}], steps=[2])
+    watcher.look()
+    assert session.refresh()
+    assert not session.refresh()
+
+    (notice,) = window.notices.buttons
+    assert notice.text() == "the job was probably restarted: it goes on in run-2"
+    asked: list[tuple[Path, ...]] = []
+    session.open_asked.connect(asked.append)
+    notice.click()
+    assert asked == [(out, tmp_path / "run-2.accw")]
+    (other,) = [
+        one
+        for one in QtWidgets.QApplication.topLevelWidgets()
+        if isinstance(one, MainWindow) and one is not window and one.isVisible()
+    ]
+    settle(other)
+    assert other.windowTitle() == "run and run-2 (restarted) \N{EN DASH} accweight"
+    assert [button.text() for button in other.notices.buttons] == [
+        "run-2: probably restarted after step 3 of run"
+    ]
+    other.close()

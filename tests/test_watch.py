@@ -275,51 +275,6 @@ def test_a_checkpoint_that_is_deleted_before_it_is_read_costs_nothing_else(
     assert follower.look().added == (3,)
 
 
-def test_a_restarted_job_is_reported_once_and_its_repeated_steps_are_skipped(
-    job: Path, out: Path, whole: Callable[[int], aw.Analysis]
-) -> None:
-    said: list[str] = []
-    follower = watcher(job, out, notice=said.append)
-    for step in range(4):
-        write(job, step)
-    follower.look()
-
-    for step in (2, 3):
-        write(job, step, seed=7)
-        assert follower.look().added == ()
-    assert_same(follower.analysis, whole(4))
-    write(job, 4, seed=7)
-    assert follower.look().added == (4,)
-
-    restarts = [line for line in said if "restarted" in line]
-    assert len(restarts) == 1
-    assert restarts[0].startswith("step 2 was written after step 3, so the job was probably")
-    assert follower.analysis is not None
-    assert restarts[0] in follower.analysis.header.notes
-    assert any("step 4 does not look like" in line for line in follower.analysis.header.warnings)
-
-
-def test_a_restarted_job_that_deletes_old_checkpoints_is_reported_once(
-    job: Path, out: Path
-) -> None:
-    said: list[str] = []
-    follower = watcher(job, out, notice=said.append)
-    for step in range(4):
-        write(job, step)
-    follower.look()
-
-    for step in range(5):
-        written = write(job, step, seed=7)
-        follower.look()
-        written.unlink()
-
-    restarts = [line for line in said if "restarted" in line]
-    assert len(restarts) == 1
-    assert follower.analysis is not None
-    assert list(follower.analysis.steps) == [0, 1, 2, 3, 4]
-    assert [note for note in follower.analysis.header.notes if "restarted" in note] == restarts
-
-
 def test_a_copy_of_the_last_checkpoint_is_no_restart(job: Path, out: Path) -> None:
     said: list[str] = []
     follower = watcher(job, out, notice=said.append)

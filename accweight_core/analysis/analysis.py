@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from accweight_core.analysis.frames import ranking_frame, table_frame
 from accweight_core.analysis.probe_metrics import is_probe_metric, with_probe_metric
+from accweight_core.analysis.restarts import restart_notes
 from accweight_core.analysis.rows import rows_at, rows_of
 from accweight_core.analysis.saving import saved
 from accweight_core.analysis.sources import Source, Stored
@@ -93,6 +94,11 @@ class Analysis:
     def store(self) -> Store | None:
         """The store of the analysis; None in memory."""
         return self._source.store
+
+    @property
+    def restarts(self) -> tuple[str, ...]:
+        """What it follows, and what goes on from it, if `watch` has seen the job restarted."""
+        return restart_notes(self.header, self.path)
 
     @property
     def steps(self) -> npt.NDArray[np.int64]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+from accweight_core.analysis.restarts import changed_since
 from accweight_core.errors import FormatError, SourceError, StoreError
 from accweight_core.readers import reader_for, reader_named
 from accweight_core.remote import is_url, path_at
@@ -14,8 +16,12 @@ from accweight_core.store.header import Header
 from accweight_core.store.records import LIVE
 
 
-def reopened(header: Header) -> Run:
+def reopened(header: Header, store: Path | None = None) -> Run:
     """Describe the checkpoints of an analysis again.
+
+    Args:
+        header: Header of the analysis, or of some of its steps.
+        store: Its folder, beside which others may lie that go on from it.
 
     Raises:
         SourceError: If they were never on disk, are missing, or have changed.
@@ -43,7 +49,7 @@ def reopened(header: Header) -> Run:
         if size_and_change(stamps) != (record.size_bytes, record.changed_ns):
             raise SourceError(
                 f"{record.path}: the checkpoint of step {record.step} has changed since the "
-                "analysis began; analyse the run again"
+                f"analysis began, {changed_since(store)}"
             )
         if record.copy and record.copy not in description.copies:
             raise SourceError(f"{record.path}: the averaged copy {record.copy!r} is missing")
@@ -67,14 +73,19 @@ def reopened(header: Header) -> Run:
     return Run(header.source, header.reader, tuple(checkpoints), header.layers)
 
 
-def reopened_checkpoint(header: Header, step_index: int) -> Checkpoint:
+def reopened_checkpoint(header: Header, step_index: int, store: Path | None = None) -> Checkpoint:
     """Describe one checkpoint of an analysis again; the others may be missing.
+
+    Args:
+        header: Header of the analysis.
+        step_index: Index of the step.
+        store: As of `reopened`.
 
     Raises:
         SourceError: If it was never on disk, is missing, or has changed.
     """
     record = header.checkpoints[step_index]
-    return reopened(replace(header, checkpoints=(record,))).checkpoints[0]
+    return reopened(replace(header, checkpoints=(record,)), store).checkpoints[0]
 
 
 def _as_analysed(checkpoints: list[Checkpoint], header: Header) -> list[Checkpoint]:

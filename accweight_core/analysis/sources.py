@@ -137,7 +137,7 @@ class Stored:
         from accweight_core.analysis.reopen import reopened
 
         if self._run is None:
-            self._run = reopened(self.header)
+            self._run = reopened(self.header, self.store.path)
         return self._run
 
     def checkpoint(self, step_index: int) -> Checkpoint:
@@ -146,7 +146,7 @@ class Stored:
 
         if self._run is not None:
             return self._run.checkpoint(step_index)
-        return reopened_checkpoint(self.header, step_index)
+        return reopened_checkpoint(self.header, step_index, self.store.path)
 
     def cumulative(self, parameter: Parameter, step_index: int) -> Values:
         """Return A_t, computed from the checkpoints."""

@@ -66,7 +66,7 @@ def ranking_json(
         "rows": len(rows),
         "ranking": rows[:top],
         "evidence": words or TABLE[chosen.by].sentence,
-        "notes": list(chosen.notes),
+        "notes": [*analysis.restarts, *chosen.notes],
     }
 
 

@@ -14,7 +14,7 @@ from accweight_core.cli import options
 
 if TYPE_CHECKING:
     from accweight_core.cli.output import Page
-    from accweight_core.jobs.watching import Look
+    from accweight_core.jobs.watching import Look, Watcher
     from accweight_core.runs.selection import Selection
 
 
@@ -76,12 +76,21 @@ def watch(
     with _interrupted_by_sigterm(), output.in_place() as redraw, suppress(KeyboardInterrupt):
         show = _told(by, redraw, is_quiet=json or once)
         following.follow(watcher, once=once, poll_s=poll, until=show)
-    if watcher.analysis is None or len(watcher.analysis.steps) < 2:
+    is_first = len(watcher.places) == 1
+    if watcher.analysis is None or (is_first and len(watcher.analysis.steps) < 2):
         return
     if json:
-        output.show(rankings.analysis_json(watcher.analysis, by))
+        output.show({**rankings.analysis_json(watcher.analysis, by), **_segments(watcher)})
     else:
         output.show(rankings.analysis_summary(watcher.analysis, by))
+
+
+def _segments(watcher: Watcher) -> dict[str, Any]:
+    """Return the analyses of a job: one more for each time that it was restarted."""
+    from accweight_core.store.analysis_store import Store
+
+    headers = [(str(place), Store.open(place).header) for place in watcher.places]
+    return {"segments": [{"out": out, "steps": header.steps.tolist()} for out, header in headers]}
 
 
 def _told(

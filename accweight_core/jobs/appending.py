@@ -29,11 +29,11 @@ from accweight_core.jobs.pipeline import (
     picture_bases,
     picture_budget,
 )
+from accweight_core.jobs.restarts import Repeated, after_last, told
 from accweight_core.jobs.same_run import (
     check_parameters,
     check_same_run,
     nothing_new,
-    restarted,
     with_names_of,
 )
 from accweight_core.jobs.work import Progress, Work
@@ -90,7 +90,8 @@ def append(
         StoreError: If the analysis is missing, unfinished, or without state.
         EngineError: As in `analyze`.
         MismatchError: If the run is another one: it has other parameters, or neither later
-            checkpoints nor any of those that were analysed.
+            checkpoints nor any of those that were analysed; or a step that was analysed has other
+            weights by now, as its job was started again.
         ArgumentTypeError, ArgumentValueError: If another argument is not of its kind.
     """
     check_numbers(threads, block_elements, picture_budget_bytes, memory_bytes)
@@ -109,12 +110,14 @@ def append(
         for note in moved:
             notice(note)
         last = earlier.header.last_step
-        later = tuple(c for c in run.checkpoints if c.step > last)
+        later = after_last(run.checkpoints, earlier.header)
         if not later:
             check_same_run(run, earlier.header, earlier.path)
-            restart = restarted(run.checkpoints, earlier.header)
-            for note in filter(None, (restart, nothing_new(last))):
-                notice(note)
+        restart = _restart(run, growing.analysis(), is_refused=bool(later))
+        if restart:
+            notice(restart)
+        if not later:
+            notice(nothing_new(last))
             return growing.analysis()
         fresh = _appendable(run, later, earlier)
         run = replace(run, notes=(*run.notes, *moved))
@@ -127,6 +130,32 @@ def append(
         )  # fmt: skip
         growing.add_run(work, header)
         return growing.analysis()
+
+
+def _restart(run: Run, analysis: Analysis, *, is_refused: bool) -> str:
+    """Return what is said if the job was probably started again from an earlier step; else nothing.
+
+    Args:
+        run: The run.
+        analysis: The analysis.
+        is_refused: Whether there are later steps. If one that was measured has other weights now,
+            they do not go on from those measured.
+
+    Raises:
+        MismatchError: If that is so.
+    """
+    repeated, header = Repeated(), analysis.header
+    later = repeated.written_later(run.checkpoints, header)
+    first = repeated.first(later, analysis, lambda some: replace(run, checkpoints=some))
+    if first is None:
+        return ""
+    text = (
+        f"{told(first, header)}; {analysis.path} stays as it was measured. accweight watch begins "
+        "another analysis beside it, or analyse what the job has written since, to another output"
+    )
+    if is_refused and first.step in header.steps:
+        raise MismatchError(f"{run.source}: {text}")
+    return text
 
 
 def _extended(earlier: Header, run: Run, fresh: Run, path: Path) -> Header:

@@ -65,15 +65,20 @@ def follow(
 
 def _look_once(watcher: Watcher, seen: Callable[[Look], Any]) -> None:
     """Add what is complete, after waiting once for what was found or changed a moment ago."""
-    look = watcher.look()
-    if look.is_settling:
-        time.sleep(watcher.settle_s)
+    has_added = False
+    while True:
         look = watcher.look()
-    seen(look)
-    if look.problem is not None:
-        raise look.problem
+        if look.is_settling:
+            time.sleep(watcher.settle_s)
+            look = watcher.look()
+        seen(look)
+        if look.problem is not None:
+            raise look.problem
+        has_added |= bool(look.added)
+        if not look.has_more:
+            break
     is_waiting = look.again_s is not None  # for a file that is being written
-    if watcher.analysis is not None and not look.added and not is_waiting:
+    if watcher.analysis is not None and not has_added and not is_waiting:
         watcher.tell(nothing_new(int(watcher.analysis.steps[-1])))
 
 
@@ -98,11 +103,13 @@ def watch(
     """Measure checkpoints as a job writes them into a folder, each once.
 
     It goes on until `until` says so, or an exception such as `KeyboardInterrupt` ends it; the same
-    call continues the analysis then.
+    call continues the analysis then. If the job was probably started again from an earlier step,
+    what it writes since is another analysis, beside `out`: `run-2.accw` for `run.accw`.
 
     Args:
         folder: The folder that the job writes to.
-        out: Folder of the analysis (NAME.accw); an existing one is continued.
+        out: Folder of the analysis (NAME.accw); an existing one is continued, or the last of those
+            that go on from it.
         once: Return after all complete checkpoints were added.
         until: Called after each look with what it has found, a `Look`; True ends it.
         settle_s: Seconds for which a checkpoint has to be unchanged before it is read.
@@ -119,7 +126,7 @@ def watch(
         notice: Called with messages for the user.
 
     Returns:
-        The analysis; None if no checkpoint has come.
+        The analysis, the last one if there are several; None if no checkpoint has come.
 
     Raises:
         SourceError: If the folder does not exist.

@@ -7,7 +7,7 @@ from parameters and files, without reading weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
@@ -43,9 +43,9 @@ def check_same_run(run: Run, header: Header, path: Path) -> None:
         MismatchError: If it has other parameters, or none of its checkpoints was analysed.
     """
     check_parameters(run, run.checkpoints, header, path)
-    folder, files = _folder_of(header), {_file(record) for record in header.checkpoints}
+    folder, files = folder_of(header), {_file(record) for record in header.checkpoints}
     now = [CheckpointRecord.of(checkpoint) for checkpoint in run.checkpoints]
-    if not any(_parts(one)[: len(folder)] == folder or _file(one) in files for one in now):
+    if not any(lies_in(folder, one) or _file(one) in files for one in now):
         last = header.checkpoints[-1]
         raise MismatchError(
             f"{run.source}: no checkpoint comes after step {last.step}, the last one analysed, and "
@@ -96,47 +96,19 @@ def with_names_of(run: Run, header: Header) -> Run:
     return replace(run, checkpoints=checkpoints, layers=layers)
 
 
-def restarted(checkpoints: Iterable[Checkpoint], header: Header) -> str:
-    """Return a note if a job has written earlier steps after the last one; else nothing.
+def folder_of(header: Header) -> tuple[str, ...]:
+    """Return the names of the folder that all checkpoints of an analysis lie in.
 
-    Args:
-        checkpoints: The checkpoints that are there.
-        header: Header of the analysis.
+    Of those in memory, it is any.
     """
-    records = {record.step: record for record in header.checkpoints}
-    last = header.checkpoints[-1]
-    newer = (c.step for c in checkpoints if c.step <= last.step and _is_newer(c, records, last))
-    first = next(newer, None)
-    if first is None:
-        return ""
-    return (
-        f"step {first} was written after step {last.step}, so the job was probably "
-        f"restarted from an earlier one; steps up to {last.step} stay as they were measured, "
-        "later ones are added"
-    )
-
-
-def _is_newer(
-    checkpoint: Checkpoint, records: Mapping[int, CheckpointRecord], last: CheckpointRecord
-) -> bool:
-    """Tell whether a checkpoint of an earlier step was written after the last one measured.
-
-    Another file of a step that was measured is a copy, such as `last.pt`.
-    """
-    record = records.get(checkpoint.step)
-    if checkpoint.changed_ns <= last.changed_ns:
-        return False
-    return record is None or (
-        record.path == CheckpointRecord.of(checkpoint).path
-        and record.changed_ns != checkpoint.changed_ns
-    )
-
-
-def _folder_of(header: Header) -> tuple[str, ...]:
-    """Return the folder that all checkpoints of an analysis lie in; of those in memory, any."""
     places = [_parts(record)[:-1] for record in header.checkpoints]
     alike = takewhile(lambda names: len(set(names)) == 1, zip(*places, strict=False))
     return tuple(names[0] for names in alike)
+
+
+def lies_in(folder: tuple[str, ...], record: CheckpointRecord) -> bool:
+    """Tell whether a checkpoint lies in a folder, given as `folder_of` returns it."""
+    return _parts(record)[: len(folder)] == folder
 
 
 def _parts(record: CheckpointRecord) -> tuple[str, ...]:

@@ -3,6 +3,9 @@
 `Watcher.look` does what is due now and never waits, so that whoever follows a folder (`following`)
 only has to call it again when something has changed. What is known of a run lies in its analysis
 alone: a watcher that was killed goes on from there, and needs no checkpoint that it has measured.
+
+Where the job was started again from an earlier step (`restarts`), its analysis stays as it is, and
+another one is begun beside it, which goes on from there.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -31,18 +35,22 @@ from accweight_core.io.target import target_at
 from accweight_core.jobs.appending import append
 from accweight_core.jobs.engines.workers import Notice
 from accweight_core.jobs.pipeline import analyze
-from accweight_core.jobs.same_run import check_same_run, restarted, with_names_of
+from accweight_core.jobs.restarts import Repeated, after_last, restart_after, told
+from accweight_core.jobs.same_run import check_same_run, with_names_of
 from accweight_core.naming import natural_key
 from accweight_core.runs.first_step import is_first_of_run
-from accweight_core.runs.opening import Opened, opened_series, run_of
+from accweight_core.runs.opening import Opened, grouped, opened_series, run_of
 from accweight_core.runs.search import Broken
 from accweight_core.runs.selection import ALL, Selection
 from accweight_core.runs.series import Series
 from accweight_core.runs.sources import check_no_analysis
 from accweight_core.runs.surveying import Place, Survey, chosen_series, surveyed
-from accweight_core.schema import DEFAULT_ROLES, Checkpoint, Role, Stamp
+from accweight_core.schema import DEFAULT_ROLES, Checkpoint, Restart, Role, Run, Stamp
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import is_taken
+from accweight_core.store.header import Header
+from accweight_core.store.probe_store import probes_in
+from accweight_core.store.restarts import chain_from, free_place
 
 UNREAD_NS = 60_000_000_000
 """After so long without a change, a file that cannot be read is not being written any more."""
@@ -64,6 +72,7 @@ class Look:
         again_s: If nothing was added, look again after this time, even if nothing has changed; None
             if that is useless.
         is_settling: Whether a checkpoint is complete, but was changed or found a moment ago.
+        has_more: Whether the job was started again after what was added, so that more is due.
     """
 
     analysis: Analysis | None
@@ -72,6 +81,7 @@ class Look:
     problem: AccweightError | None = None
     again_s: float | None = None
     is_settling: bool = False
+    has_more: bool = False
 
 
 class Watcher:
@@ -80,7 +90,9 @@ class Watcher:
     Attributes:
         folder: The folder.
         out: Folder of the analysis.
-        analysis: The analysis as it is now; None until it is begun.
+        places: Folders of the analyses, in order: that one, and one for each time that the job
+            was started again from an earlier step. The last one is added to.
+        analysis: The last of these analyses as it is now; None until it is begun.
         settle_s: Seconds for which a checkpoint has to be unchanged before it is read.
     """
 
@@ -123,9 +135,13 @@ class Watcher:
         self.settle_s, self._notice, self._clock = settle_s, notice, clock
         self._unchanged: dict[str, tuple[Mapping[str, Stamp], float]] = {}
         self._told: set[str] = set()
-        self._restarts: dict[int, str] = {}
+        self._repeated = Repeated()
+        self._restart: Restart | None = None
+        self._before: Header | None = None
         self._begun: frozenset[int] = frozenset()
+        self._replaces = False
         self._is_same = False
+        self.places = chain_from(self.out) if is_taken(self.out) else [self.out]
         self.analysis = self._stored()
 
     def look(self) -> Look:
@@ -149,7 +165,35 @@ class Watcher:
         if series is None:
             return self._waiting("checkpoints")
         opened = opened_series(found, series, is_only=self._selection.series is None)
-        return self._measured(self._without_earlier(opened), series)
+        look = self._next_measured(opened, series)
+        return replace(look, has_more=bool(look.added and self._written_later(opened)))
+
+    def _next_measured(self, opened: Opened, series: Series) -> Look:
+        """Measure what is new; begin another analysis if the job was started again.
+
+        Notes on what lies beside later checkpoints (copies, files that are being written) are of
+        this moment, and would be stored again with every step; those of the first are kept.
+        """
+        if self.analysis is None:
+            return self._measured(self._to_begin_with(opened), series)
+        later = self._written_later(opened)
+        fresh = after_last(opened.checkpoints, self.analysis.header, later)
+        if not fresh and not later:
+            self._check_same_run(opened)
+        if fresh or not later:
+            return self._measured(replace(opened, checkpoints=fresh, notes=()), series)
+        unsettled = [checkpoint for checkpoint in later if not self._is_settled(checkpoint)]
+        if unsettled or self._being_written(series.broken):  # which may be the first one
+            waiting = self._waiting(self._next, self.settle_s)
+            return replace(waiting, is_settling=bool(unsettled))
+        try:
+            first = self._repeated.first(later, self.analysis, partial(self._run_of, opened))
+        except FormatError as error:  # changed, or gone, while it was read
+            self._unchanged.clear()
+            return Look(self.analysis, problem=error, again_s=max(self.settle_s, RETRY_S))
+        if first is not None:
+            self._begin_another(first)
+        return self._next_measured(opened, series)
 
     def _measured(self, opened: Opened, series: Series) -> Look:
         """Measure what is complete among new checkpoints."""
@@ -172,7 +216,12 @@ class Watcher:
         return replace(self._waiting(self._next, look_again), is_settling=is_settling)
 
     def _can_begin(self, ready: Sequence[Checkpoint], series: Series) -> bool:
-        """Tell whether checkpoints can begin the analysis: two, or one whose step is certain."""
+        """Tell whether checkpoints can begin the analysis: two, or one whose step is certain.
+
+        After a restart one is enough, but the one that the job went on from is not.
+        """
+        if self._restart is not None:
+            return ready[-1].step >= self._restart.first_step
         alone = next(one for one in series.placed if str(one.found.path) == ready[0].path)
         return len(ready) > 1 or is_first_of_run(alone)
 
@@ -185,21 +234,22 @@ class Watcher:
     def _added(self, opened: Opened) -> Look:
         """Measure checkpoints and store them."""
         steps = tuple(checkpoint.step for checkpoint in opened.checkpoints)
-        run = run_of(opened, self._selection)
+        run = replace(self._run_of(opened, opened.checkpoints), restart=self._restart)
+        place = self.places[-1]
         try:
             if self.analysis is not None:
-                self.analysis = append(run, self.out, notice=self._notice, **self._how)
+                self.analysis = append(run, place, notice=self._notice, **self._how)
             else:
                 self.analysis = analyze(
                     run,
-                    self.out,
-                    roles=self._roles,
+                    place,
+                    roles=self._before.roles if self._before else self._roles,
                     keep_state=True,
-                    overwrite=bool(self._begun) and self._begun != set(steps),
+                    overwrite=self._replaces or self._begun not in (set(), set(steps)),
                     notice=self._notice,
                     **self._how,
                 )
-                self._begun = frozenset()
+                self._begun, self._replaces = frozenset(), False
         except FormatError as error:  # changed, or gone, while it was read; or damaged
             self._unchanged.clear()
             return Look(self.analysis, problem=error, again_s=max(self.settle_s, RETRY_S))
@@ -222,21 +272,26 @@ class Watcher:
             return None
 
     def _places(self) -> tuple[Place, ...]:
-        records = self.analysis.header.checkpoints if self.analysis else ()
-        return tuple(Place(record.path, record.copy) for record in records)
+        """Return where checkpoints of the job lie that were measured."""
+        header = self._before if self.analysis is None else self.analysis.header
+        return tuple(Place(one.path, one.copy) for one in header.checkpoints) if header else ()
 
     def _stored(self) -> Analysis | None:
-        """Return the analysis that is continued; None if it has to be begun."""
-        if not is_taken(self.out):
+        """Return the last analysis, which is continued; None if it has to be begun."""
+        place = self.places[-1]
+        if not is_taken(place):
             return None
-        header = Store.begun_at(self.out).header
+        header = Store.begun_at(place).header
         if not header.keeps_state:
             raise StoreError(
-                f"{self.out}: the analysis was made without --keep-state, so nothing can be added; "
+                f"{place}: the analysis was made without --keep-state, so nothing can be added; "
                 "choose another output"
             )
+        self._restart = header.restart
         if header.complete:
-            return open_analysis(self.out)
+            return open_analysis(place)
+        if self.places[:-1]:
+            self._before = Store.begun_at(self.places[-2]).header
         self._begun = frozenset(map(int, header.steps))
         return None
 
@@ -269,27 +324,65 @@ class Watcher:
                 self.tell(f"{bad.error}; left out unless it is completed")
         return young
 
-    def _without_earlier(self, opened: Opened) -> Opened:
-        """Return the checkpoints after the last step; report those that show a restarted job.
+    def _run_of(self, opened: Opened, checkpoints: tuple[Checkpoint, ...]) -> Run:
+        return run_of(replace(opened, checkpoints=checkpoints), self._selection)
 
-        Notes on what lies beside them (copies, files that are being written) are of this moment,
-        and would be stored again with every step; those of the first checkpoints are kept.
-        """
-        if self.analysis is None:
-            return opened
-        header = self.analysis.header
-        last = header.last_step
-        later = tuple(one for one in opened.checkpoints if one.step > last)
-        if opened.checkpoints and not later and not self._is_same:
-            run = with_names_of(run_of(opened, self._selection), header)
-            check_same_run(run, header, self.out)
+    def _check_same_run(self, opened: Opened) -> None:
+        """Check once that what is there, none of it later, is the run that was analysed."""
+        assert self.analysis is not None
+        since = self._restart.last_changed_ns if self._restart else 0
+        own = tuple(one for one in opened.checkpoints if one.changed_ns > since)
+        if own and not self._is_same:
+            header = self.analysis.header
+            run = with_names_of(self._run_of(opened, own), header)
+            check_same_run(run, header, self.places[-1])
             self._is_same = True
-        note = self._restarts.get(last) or restarted(opened.checkpoints, header)
-        if not note:
-            return replace(opened, checkpoints=later, notes=())
-        self._restarts[last] = note  # the job may delete the first ones that it has repeated
-        self.tell(note)
-        return replace(opened, checkpoints=later, notes=(note,))
+
+    # ------------------------------------------------------------ jobs that were started again
+
+    def _written_later(self, opened: Opened) -> tuple[Checkpoint, ...]:
+        """Return the checkpoints that may tell that the job was started again."""
+        if self.analysis is None:
+            return ()
+        return self._repeated.written_later(opened.checkpoints, self.analysis.header)
+
+    def _begin_another(self, first: Checkpoint) -> None:
+        """Go on in another analysis, beside the one so far.
+
+        Where the only step is written again, no change was measured yet: it is replaced.
+
+        Args:
+            first: The first checkpoint of the job that was started again.
+        """
+        assert self.analysis is not None
+        header, before = self.analysis.header, self.places[-1]
+        self._before = header
+        self._replaces = header.steps.tolist() == [first.step] and not probes_in(before)
+        if self._replaces:
+            self.tell(
+                f"step {first.step}, the only one, was written again, so the job was probably "
+                f"restarted: {before} is begun anew"
+            )
+        else:
+            place = free_place(before, header)
+            self.tell(
+                f"{told(first, header)}: {before} stays as it is, and what the job has written "
+                f"since is in {place}"
+            )
+            self._restart = restart_after(self.analysis, before.name, first)
+            self.places.append(place)
+        self.analysis, self._is_same = None, False
+
+    def _to_begin_with(self, opened: Opened) -> Opened:
+        """Return the checkpoints that an analysis is begun with."""
+        if self._restart is None:
+            return opened
+        begun_with = self._repeated.begun_with(
+            opened.checkpoints,
+            self._restart,
+            lambda some: len(grouped(replace(opened, checkpoints=some), self._selection)) == 1,
+        )
+        return replace(opened, checkpoints=begun_with)
 
     def tell(self, line: str) -> None:
         """Tell the user a line, once."""

@@ -78,7 +78,7 @@ def run_content(analysis: Analysis, by: str | None, name: str) -> Content:
         "is_complete": header.complete,
         "findings": [finding.to_json() for finding in found],
         "warnings": list(header.warnings),
-        "notes": [*header.notes, *chosen.notes, *not_seen],
+        "notes": [*analysis.restarts, *header.notes, *chosen.notes, *not_seen],
         "by": chosen.by,
         "ranking": _ranking(shown, chosen.by),
         "measures": _measures(analysis),

@@ -137,6 +137,24 @@ def type_changes(
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """What a run follows whose job was started again from an earlier step.
+
+    Attributes:
+        after: Name of the analysis of what the job had done before, which lies beside this one.
+        last_step: Its last step.
+        last_changed_ns: When the checkpoint of that step was written. Only what was written later
+            is of this run, apart from the checkpoint that the job went on from.
+        first_step: The first step that was written after it.
+    """
+
+    after: str
+    last_step: int
+    last_changed_ns: int
+    first_step: int
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Run:
     """The ordered checkpoints of one training run, with the same parameters in each.
@@ -148,6 +166,7 @@ class Run:
         layers: In network order.
         notes: Remarks for the user: files left out, order chosen.
         name_map: The map file as plain values; empty without one.
+        restart: What it follows, if its job was started again from an earlier step.
     """
 
     source: str
@@ -156,6 +175,7 @@ class Run:
     layers: tuple[Layer, ...]
     notes: tuple[str, ...] = field(default=())
     name_map: Mapping[str, Any] = field(default_factory=dict)
+    restart: Restart | None = None
 
     def __repr__(self) -> str:
         """Return a one-line summary."""

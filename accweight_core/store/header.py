@@ -26,7 +26,7 @@ from accweight_core.pictures.layout import layout_of
 from accweight_core.pictures.packing import Pack, is_small, planned_packs
 from accweight_core.pictures.plan import PicturePlan
 from accweight_core.pictures.texel_map import Layout
-from accweight_core.schema import Layer, Parameter, Role, Run, TypeChange, type_changes
+from accweight_core.schema import Layer, Parameter, Restart, Role, Run, TypeChange, type_changes
 from accweight_core.store.records import (
     FORMAT_VERSION,
     PACKED_VERSION,
@@ -61,6 +61,7 @@ class Header:
         type_changes: Where the element type of parameters changes; stored if there are any.
         follows: Digest of the sums of the step before, in the header of steps that are being added
             to an analysis.
+        restart: What it follows, if its job was started again from an earlier step.
     """
 
     source: str
@@ -80,6 +81,7 @@ class Header:
     sums: tuple[str, ...] = SUMS
     type_changes: tuple[TypeChange, ...] = ()
     follows: str = ""
+    restart: Restart | None = None
 
     @classmethod
     def of(cls, run: Run, parameters: tuple[Parameter, ...], roles: tuple[Role, ...]) -> Header:
@@ -93,6 +95,7 @@ class Header:
             notes=run.notes,
             versions=versions(),
             name_map=run.name_map,
+            restart=run.restart,
             type_changes=type_changes(run.checkpoints, [p.name for p in parameters], None),
         )
 
@@ -249,7 +252,7 @@ class Header:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         plain = asdict(replace(self, parameters=(), picture_bases=(), packs=()))
-        for name in ("type_changes", "follows"):
+        for name in ("type_changes", "follows", "restart"):
             if not plain[name]:
                 del plain[name]
         for record in plain["checkpoints"]:

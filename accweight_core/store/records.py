@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 from accweight_core.dtypes import DTYPES
 from accweight_core.metrics.sums import FIRST_SUMS
 from accweight_core.remote import is_url
-from accweight_core.schema import Axis, Checkpoint, Parameter, Role, Split, TypeChange
+from accweight_core.schema import Axis, Checkpoint, Parameter, Restart, Role, Split, TypeChange
 from accweight_core.store.documents import Integer, Length, Shape, checked
 
 FORMAT_VERSION = 4
@@ -124,6 +124,7 @@ class HeaderDocument(Struct, frozen=True):
     sums: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)] = FIRST_SUMS
     type_changes: tuple[TypeChange, ...] = ()
     follows: str = ""
+    restart: Restart | None = None
 
 
 class SegmentDocument(Struct, frozen=True):

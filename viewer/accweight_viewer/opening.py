@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accweight_core.errors import AccweightError
 from accweight_viewer import display
 from accweight_viewer.model.session import Session
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 TEXTURE_BYTES = 256 << 20
 """Default graphics memory for textures."""
+
+OFFSET = 40
+"""Pixels by which a window that is opened from another one is shifted."""
 
 SMOOTH_SAMPLES = 4
 """Samples per pixel for antialiasing; with software rendering only for screenshots and movies."""
@@ -82,5 +86,17 @@ def opened_window(
         bare=bare,
         capturing=capturing,
     )
+    beside: list[MainWindow] = []
+
+    def open_beside(others: Sequence[Path]) -> None:
+        try:
+            other = opened_window(others, size, budget_bytes=budget_bytes, remember=remember)
+        except AccweightError as error:  # removed meanwhile
+            window.status.show_failure(str(error))
+            return
+        other.move(window.x() + OFFSET, window.y() + OFFSET)
+        beside.append(other)
+
+    session.open_asked.connect(open_beside)
     window.show()
     return window

@@ -219,7 +219,8 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             pane.set_theme(theme)
 
     def _retitle(self) -> None:
-        names = " and ".join(run.name for run in self.session.runs)
+        runs = self.session.runs
+        names = " and ".join(run.name + " (restarted)" * bool(run.header.restart) for run in runs)
         growing = " (still growing)" if self.session.growing else ""
         self.setWindowTitle(f"{plain(names)}{growing} \N{EN DASH} accweight")
 

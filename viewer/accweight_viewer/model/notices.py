@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from accweight_core.analysis.ranking import left_out, left_out_text
+from accweight_core.store.beside import name_of
 from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.session import Session
 
@@ -26,6 +29,7 @@ class Notice(NamedTuple):
         tone: How it is coloured.
         layer: Layer that it leads to, or None.
         step: Step that it leads to, or None.
+        opens: Analyses that it leads to, in a window of their own.
     """
 
     text: str
@@ -33,6 +37,7 @@ class Notice(NamedTuple):
     tone: Tone = "plain"
     layer: str | None = None
     step: int | None = None
+    opens: tuple[Path, ...] = ()
 
 
 def notices(session: Session) -> list[Notice]:
@@ -46,6 +51,7 @@ def notices(session: Session) -> list[Notice]:
         if run.complete and run.layers and run.largest == 0 and run.first_nonfinite is None:
             tip = "Every weight that is shown has the same value at all checkpoints"
             found.append(Notice(f"{whose}nothing moved", tip, "warning"))
+        found += _restarts(run, whose, {one.path.resolve() for one in session.runs})
         if run.path in session.replaced:
             tip = "Another run is now where it was; what is shown is that one"
             found.append(Notice(f"{run.name} was replaced by another run", tip, "warning"))
@@ -62,6 +68,25 @@ def notices(session: Session) -> list[Notice]:
     return found
 
 
+def _restarts(run: ShownRun, whose: str, shown: Set[Path]) -> list[Notice]:
+    """Return notices on a job that was restarted: what a run follows, and what goes on from it."""
+    found: list[Notice] = []
+    restart, following = run.header.restart, run.following
+    if restart is not None:
+        after = f"step {restart.last_step} of {name_of(Path(restart.after))}"
+        text = f"{whose}probably restarted after {after}"
+        found.append(Notice(text, _sentence(run.analysis.restarts[0])))
+    if following is not None and following.resolve() not in shown:
+        tip = f"{_sentence(run.analysis.restarts[-1])}; click to see both on one timeline"
+        text = f"{whose}the job was probably restarted: it goes on in {name_of(following)}"
+        found.append(Notice(text, tip, "warning", opens=(run.path, following)))
+    return found
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _left_out(run: ShownRun) -> str:
     """Return which parameters are not shown, by what they are for; empty if all are."""
     header = run.header
@@ -71,6 +96,8 @@ def _left_out(run: ShownRun) -> str:
 
 def follow(notice: Notice, session: Session) -> None:
     """Go where a notice leads."""
+    if notice.opens:
+        session.open_asked.emit(notice.opens)
     if notice.step is not None:
         session.move_to_step(notice.step)
     if notice.layer is not None:

@@ -32,6 +32,7 @@ from accweight_core.schema import Stamp
 from accweight_core.store.array_part import StoredArray
 from accweight_core.store.beside import name_of
 from accweight_core.store.header import Header
+from accweight_core.store.restarts import next_of
 from accweight_viewer.model.found import FoundStamps, found_stamps, results_of, shown_names
 from accweight_viewer.model.nonfinite import (
     Counts,
@@ -59,6 +60,7 @@ class ShownRun:
     Attributes:
         analysis: The analysis, complete or growing.
         name: Its name on the screen.
+        following: Folder of the analysis that goes on from it, as its job was restarted, or None.
         masks: Which weights are not finite.
         signed: False: cumulative change is never negative.
     """
@@ -76,6 +78,7 @@ class ShownRun:
         if store is None:
             raise StoreError(f"{path}: the viewer needs a stored analysis")
         self._store = store
+        self.following = self._now_following()
         _ = self.analysis.values  # read once: later values may not match this header
 
     def __eq__(self, other: object) -> bool:
@@ -120,15 +123,23 @@ class ShownRun:
         """Return the present state on disk, or None if it is unchanged or unreadable.
 
         Files may be missing for a moment while an analysis is replaced by another one. If only
-        probes have found something, or a graph was stored, everything else is kept.
+        probes have found something, a graph was stored, or another analysis now goes on from it,
+        everything else is kept.
         """
         try:
             if _stamps(self.path) != self._stamps or self._store.has_grown():
                 return ShownRun(self.path).prepared()
-            found = found_stamps(self.path)
-            return None if found == self._found else self._with_found(found)
+            found, following = found_stamps(self.path), self._now_following()
+            if (found, following) == (self._found, self.following):
+                return None
+            later = self._with_found(found)
+            later.following = following
+            return later
         except (StoreError, OSError):
             return None
+
+    def _now_following(self) -> Path | None:
+        return next_of(self.path, self.header) if self.complete else None
 
     def _with_found(self, found: FoundStamps) -> ShownRun:
         """Return this run with what was found since; results that are the same are kept."""

@@ -80,6 +80,7 @@ class Session:
         probes: What probes have found.
         given: Samples that the user gave, to which points lead; None if they gave none.
         jump_asked: Emitted with the name of the layer that the camera should go to.
+        open_asked: Emitted with the analyses that another window should show.
     """
 
     def __init__(self, paths: Sequence[Path], settings: Settings | None = None) -> None:
@@ -98,6 +99,7 @@ class Session:
         self.settings_changed: Signal[[frozenset[str]]] = Signal()
         self.data_changed: Signal[[]] = Signal()
         self.jump_asked: Signal[[str]] = Signal()
+        self.open_asked: Signal[[tuple[Path, ...]]] = Signal()
         self.replaced: set[Path] = set()
         self.found: frozenset[str] | None = None
         self.probes = ShownProbes(lambda: self.runs, lambda: self.settings)

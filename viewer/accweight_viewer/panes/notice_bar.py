@@ -49,7 +49,7 @@ class NoticeBar(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         button.setAccessibleName(notice.text)
         button.setObjectName(notice.tone)
         button.setFocusPolicy(QtCore.Qt.FocusPolicy.TabFocus)
-        if notice.layer is not None or notice.step is not None:
+        if notice.layer is not None or notice.step is not None or notice.opens:
             button.setCursor(QtCore.Qt.CursorShape.PointingHandCursor)
             button.clicked.connect(lambda *_: follow(notice, self._session))
         return button

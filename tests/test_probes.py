@@ -155,6 +155,7 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bits(
     right = aw.open_analysis(whole).probes["counting"].path.name
     document = json.loads((folder / "zarr.json").read_text())
     document["attributes"]["accweight_probe"]["options"]["stop"] = -1
+    document["attributes"]["accweight_probe"]["asked"] = "counting:every=2"
     (folder / "zarr.json").write_text(json.dumps(document))
     folder.rename(folder.with_name(right))
     network.passes.clear()
@@ -209,8 +210,8 @@ def test_other_data_options_or_networks_are_other_results(
     found = aw.open_analysis(analysed).probes
 
     assert len(found) == 3
-    assert all(name.startswith("counting-") for name in found)
-    assert found["counting"].options["every"] == 7
+    assert list(found) == ["counting#1", "counting#2", "counting:every=7"]
+    assert found["counting"].options["every"] == 7  # the latest
     counts = sorted(float(result.array("count")[0]) for result in found.values())
     assert counts == [14, 50, 96]
 

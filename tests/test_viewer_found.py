@@ -200,7 +200,7 @@ def test_results_of_one_probe_are_called_by_their_options_and_order(tmp_path: Pa
 
     titles = {one.title for one in Sheet(session_of(path)).choices}
 
-    told = {"filters", "filters:scale=step", "filters:scale=step (2)"}
+    told = {"filters:scale=fixed", "filters:scale=step#1", "filters:scale=step#2"}
     assert titles == {f"everything of {HOSTILE}", *told}
 
 
@@ -213,8 +213,8 @@ def test_losses_on_other_samples_are_told_apart_by_order(tmp_path: Path) -> None
     measures = session_of(path).runs[0].measures
 
     assert {name for name in measures if name.startswith("evaluate")} == {
-        "evaluate.loss",
-        "evaluate (2).loss",
+        "evaluate#1.loss",
+        "evaluate#2.loss",
     }
 
 

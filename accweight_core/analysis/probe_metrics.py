@@ -1,7 +1,8 @@
 """Numbers that probes found, as metrics of layers and as measures of the run.
 
 ``PROBE.NAME``, such as ``activations.dead``, is a metric like those of the table: it ranks layers
-and has curves. It is known at the steps that were probed, and at others NaN.
+and has curves. It is known at the steps that were probed, and at others NaN. Of a probe that was
+asked for in several ways, the name has the options: ``linear_probe:trained=1000.held_out``.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of
+from accweight_core.analysis.probe_names import PATTERN, matching
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.analysis.summary import Measured
 from accweight_core.arguments import brief
 from accweight_core.errors import AccweightError, UnknownNameError
+from accweight_core.metrics.table import TABLE
 from accweight_core.text import meant
 
 Floats = npt.NDArray[np.float64]
 Results = Mapping[str, ProbeResult]
 
-NAME = re.compile(r"[a-z][a-z0-9_]{0,47}(-[0-9a-f]{12})?\.[a-z][a-z0-9_]{0,47}")
-"""What such a metric is called: a probe, perhaps with its digest, and an array."""
+NAME = re.compile(rf"{PATTERN}\.[a-z][a-z0-9_]{{0,47}}")
+"""What such a metric is called: a result of a probe, and an array."""
+
+_LAYERS = ResultKind.LAYERS
 
 PICTURED = (ResultKind.POINTS, ResultKind.STAGES, ResultKind.PICTURES, ResultKind.PATH)
 """Kinds beside which a number says what a picture is worth, and is no measure of the run."""
@@ -77,25 +82,71 @@ def probe_metric(results: Results, name: str, steps: npt.NDArray[np.int64]) -> P
         steps: Steps of the run.
 
     Raises:
-        UnknownNameError: If there is none; lists those there are.
+        UnknownNameError: If there is none, or several fit; lists those there are.
         StoreError: If the result is damaged.
     """
-    probe, _, array = name.partition(".")
-    result = results.get(probe)
-    if result is None or array not in arrays_of(result, ResultKind.LAYERS):
-        known = ", ".join(probe_metric_names(results)) or "none"
-        if result is not None and array in arrays_of(result, ResultKind.NUMBERS):
-            raise UnknownNameError(
-                f"{brief(name)} is a number of the whole network, not one per layer; of layers, "
-                f"probes have found {known}"
-            )
-        close = meant(name, probe_metric_names(results))
-        raise UnknownNameError(
-            f"no number of layers is called {brief(name)}; {close}probes have found {known}"
-        )
+    probe, _, array = name.rpartition(".")
+    fitting = [one for one in matching(results, probe) if array in arrays_of(results[one], _LAYERS)]
+    if len(fitting) != 1:
+        raise UnknownNameError(_several(name, fitting, array) if fitting else _none(results, name))
+    result = results[fitting[0]]
     values = _along(result, array, steps)
     by_layer = {layer: values[:, at] for at, layer in enumerate(result.layers_of_run)}
     return ProbeMetric(name, result.fields[array].words, by_layer)
+
+
+def _several(name: str, fitting: Sequence[str], array: str) -> str:
+    told = ", ".join(f"{one}.{array}" for one in fitting)
+    order = "; of those with a number, a higher one is later" if "#" in told else ""
+    return f"{brief(name)} may be of {len(fitting)} results; say which: {told}{order}"
+
+
+def _none(results: Results, name: str) -> str:
+    probe, _, array = name.rpartition(".")
+    known = ", ".join(probe_metric_names(results)) or "none"
+    if any(array in arrays_of(results[o], ResultKind.NUMBERS) for o in matching(results, probe)):
+        return (
+            f"{brief(name)} is a number of the whole network, not one per layer; of layers, "
+            f"probes have found {known}"
+        )
+    close = meant(name, probe_metric_names(results))
+    return f"no number of layers is called {brief(name)}; {close}probes have found {known}"
+
+
+def others_of(results: Results, name: str) -> tuple[str, ...]:
+    """Return a sentence on results of the same probe that have the same number, if there are any.
+
+    Raises:
+        StoreError: If one is damaged.
+    """
+    probe, _, array = name.rpartition(".")
+    shown = results[matching(results, probe)[0]]
+    alike = {one: results[one] for one in results if one.startswith(shown.name)}
+    others = [
+        f"{one}.{array}"
+        for one, other in alike.items()
+        if other.name == shown.name and other.path != shown.path and array in other.arrays
+    ]
+    return (f"asked for in other ways: {', '.join(others)}",) if others else ()
+
+
+def check_is_no_probe(results: Results, name: object) -> None:
+    """Check that a metric that is asked for is not just the name of a probe.
+
+    Raises:
+        UnknownNameError: If it is; lists the numbers of layers that the probe has found.
+        StoreError: If the result is damaged.
+    """
+    fitting = matching(results, name) if isinstance(name, str) and name not in TABLE else []
+    if not fitting:
+        return
+    found = [f"{one}.{array}" for one in fitting for array in arrays_of(results[one], _LAYERS)]
+    raise UnknownNameError(
+        f"{brief(name)} is a probe; say which of its numbers of layers: {', '.join(found)}"
+        if found
+        else f"{brief(name)} is a probe that has found no numbers of layers, so nothing to rank "
+        f"by; others have found {', '.join(probe_metric_names(results)) or 'none'}"
+    )
 
 
 def probe_measures(results: Results, steps: npt.NDArray[np.int64]) -> dict[str, Floats]:
@@ -106,7 +157,7 @@ def probe_measures(results: Results, steps: npt.NDArray[np.int64]) -> dict[str, 
     """
     found = {}
     for name in _named(results, ResultKind.NUMBERS):
-        probe, _, array = name.partition(".")
+        probe, _, array = name.rpartition(".")
         try:
             result = results[probe]
             if not arrays_of(result, *PICTURED):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -106,10 +107,15 @@ def write_figures(results: Mapping[str, ProbeResult], folder: str) -> list[Path]
 
     home = folder_of_figures(folder)
     return [
-        write_figure(draw(), home / f"{name}-{figure}.png", overwrite=True)
+        write_figure(draw(), home / f"{_in_file(name)}-{figure}.png", overwrite=True)
         for name, result in results.items()
         for figure, draw in figures_of(result).items()
     ]
+
+
+def _in_file(name: str) -> str:
+    """Return the name of a result as a part of the names of files, which all systems take."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-")[:120]
 
 
 def check_is_folder(name: str) -> Path:
@@ -176,7 +182,7 @@ def write_movies(results: Mapping[str, ProbeResult], path: Path) -> list[Path]:
     from accweight_core.cli import output
 
     films = {
-        f"{name}-{array}": draw
+        f"{_in_file(name)}-{array}": draw
         for name, result in results.items()
         for array, draw in movies_of(result).items()
     }
@@ -225,6 +231,7 @@ def page(result: ProbeResult) -> Page:
     lines: list[str | Table] = [
         f"{plain(asked)}: {len(result.steps)} steps{proof}",
         *(plain(line) for line in _summary(result)),
+        *(f"note: {plain(note)}" for note in result.notes),
         "",
     ]
     table = result.table()

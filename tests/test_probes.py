@@ -16,10 +16,13 @@ import torch
 import zarr
 from click.testing import CliRunner
 from probe_networks import Classifier, Plain, digits, trained, write_states
+from probe_results import stored_results
 
 import accweight_core as aw
 from accweight_core.cli import probing
 from accweight_core.cli.app import application, run
+from accweight_core.cli.probes import page
+from accweight_core.cli.tables import Table
 from accweight_core.errors import (
     ArgumentValueError,
     MismatchError,
@@ -39,6 +42,7 @@ from accweight_core.probes.probe import (
 )
 from accweight_core.probes.registry import probes
 from accweight_core.probes.steps import chosen_steps
+from accweight_core.store.probe_store import FieldDocument, ProbeDocument, ProbeStore
 
 
 @pytest.fixture(autouse=True)
@@ -452,6 +456,25 @@ def test_the_command_takes_checkpoints_with_a_store(
     assert "name one with --out NAME.accw" in capsys.readouterr().err
     assert run(["probe", source, "--probe", "trajectory", "-o", str(tmp_path / "a.accw")]) == 0
     assert list(aw.open_analysis(tmp_path / "a.accw").probes) == ["trajectory"]
+
+
+def test_of_many_layers_those_of_the_largest_number_are_printed(tmp_path: Path) -> None:
+    out = stored_results(tmp_path / "run.accw")
+    count = 500
+    fields = (FieldDocument("clear", ("step", "layer"), (0, count), "float64", "words", False),)
+    names = tuple(f"layer_{at}" for at in range(count))
+    document = ProbeDocument("deep", 1, {}, (0,), fields, labels={"layer": names})
+    values = np.arange(float(count))[::-1] % 37
+    ProbeStore.begun(out, "00112233aabb", document).write_step(0, {"clear": values})
+
+    *_, heading, _, table, _ = page(aw.open_analysis(out).probes["deep"])
+
+    assert str(heading) == (
+        "at step 0, the 20 layers of the largest clear (480 more; --json has all):"
+    )
+    assert isinstance(table, Table)
+    assert len(table.columns["layer"]) == 20
+    assert table.columns["clear"][0] == "36"
 
 
 def test_the_list_has_every_probe_with_its_options() -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from probe_networks import Scored, probed, stack, steps_of
+from probe_networks import Scored, probed, said, stack, steps_of
 
 from accweight_core.analysis.figures.of_probes.choosing import figures_of
+from accweight_core.probes.timed import span_text
 from accweight_core.reports.probe_views import Room, view_of
 from accweight_core.samples.samples import Data
 
@@ -39,6 +40,27 @@ def test_letters_stand_above_the_states_and_the_span_stands_out(tmp_path: Path) 
     panel = drawn.axes[0]
     assert [one.get_text() for one in panel.get_xticklabels()] == ["(", "a", ")", "(", ")"]
     assert [list(line.get_xdata()) for line in panel.lines] == [[0.5, 1.5], [1.5, 2.5]]
+
+
+def test_spans_that_are_found_have_their_letters(tmp_path: Path) -> None:
+    tokens = np.random.default_rng(0).integers(0, 3, (6, 5))
+    tokens[2], tokens[4] = [0, 2, 1, 0, 1], [0, 2, 1, 0, 0]
+    states = steps_of(Scored(), 2)
+
+    asked = "hidden_state:sample=2,begin_at=1,length=2,threshold=-1,matches=3"
+    found = probed(tmp_path, Scored(), states, texts(tmp_path, tokens), asked)
+
+    own, alike = said(found)[:2]
+    assert own.startswith("on from time 1 of sample 2 ([a)](): "), own
+    assert len(found.labels("span")) == 3
+    first = found.labels("span")[0]
+    assert first == "([a)](( (sample 4 from 1)", "the same letters come before it"
+    assert alike.startswith(f"most alike, with shares of units in common: {first}, 100%; ")
+
+
+def test_spans_of_words_stand_apart_and_ends_of_lines_are_seen() -> None:
+    assert span_text(["it", "is", "not", "good", "at", "all"], 2, 2) == "it is [not good] at all"
+    assert span_text(list("a\nb"), 0, 2) == "[a\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}]b"
 
 
 def test_inputs_that_units_answer_to_have_their_names(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +19,14 @@ from accweight_core.probes.probe import RUNS_NETWORK, Probe
 from accweight_core.probes.registry import probes
 from accweight_core.text import plain
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 MOST_STEPS = 20
 """Rows of a table of steps; of more steps, evenly chosen ones are shown."""
+
+MOST_LAYERS = 20
+"""Rows of a table of layers; of more layers, those of the largest first number are shown."""
 
 MOST_COLUMNS = 7
 """Numbers per row."""
@@ -241,7 +247,8 @@ def page(result: ProbeResult) -> Page:
         kind = probes().get(result.name)
         step = result.steps[0 if kind is not None and kind.told_at == "first" else -1]
         table = table[table["step"] == step].drop(columns="step")
-        lines[-1:] = [f"at step {step}:", ""]
+        table, which = _leading(table)
+        lines[-1:] = [f"at step {step}{which}:", ""]
     elif len(table) > MOST_STEPS:
         places = np.unique(np.linspace(0, len(table) - 1, MOST_STEPS).round().astype(int))
         table = table.iloc[places]
@@ -251,6 +258,18 @@ def page(result: ProbeResult) -> Page:
     ]
     heads = tuple(str(name) for name in table.columns)
     return [*lines, Table.of_rows(heads, rows, *heads[0 if heads[0] == "step" else 1 :]), ""]
+
+
+def _leading(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the rows of the largest values of many layers, and which they are, in words."""
+    known = [name for name in table.columns[1:] if table[name].notna().any()]
+    if len(table) <= MOST_LAYERS or not known:
+        return table, ""
+    by, left = known[0], len(table) - MOST_LAYERS
+    first = table.sort_values(by, ascending=False, kind="stable", na_position="last")
+    return first.head(MOST_LAYERS), (
+        f", the {MOST_LAYERS} layers of the largest {by} ({left:,} more; --json has all)"
+    )
 
 
 def _summary(result: ProbeResult) -> list[str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
@@ -12,6 +11,11 @@ from accweight_core.probes.probe import Array, Batch
 from accweight_core.probes.units import UnitAxes
 from accweight_core.probes.varied import token_names
 from accweight_core.schema import Kind
+
+_SEEN = {ord("\n"): "\u21b5", ord("\t"): "\u2192", ord("\r"): ""}
+
+LETTERS, WORDS = 6, 3
+"""How many are shown before and behind a span."""
 
 RECURRENT = (Kind.RNN, Kind.LSTM, Kind.GRU)
 
@@ -62,12 +66,27 @@ class States:
         return self.axes.of(batch.outputs[self.node])
 
 
-def names_at_times(context: Context, sample: int) -> list[str]:
-    """Return what comes in at every time of a sample, if it is tokens, or one of named features."""
+def names_at_times(context: Context, rows: Array) -> list[list[str]]:
+    """Return what comes in at every time of samples, if it is tokens, or one of named features."""
     values, names = context.data.inputs[0], context.data.vocabulary
     if len(context.data.inputs) == 1 and values.ndim == 3 and values.shape[2] == len(names):
-        return [names[at] for at in values[sample].argmax(axis=1)]
-    return next(iter(token_names(context, np.array([sample]))), [])
+        return [[names[at] for at in one] for one in values[rows].argmax(axis=2)]
+    return token_names(context, rows)
+
+
+def span_text(names: Sequence[str], first: int, length: int) -> str:
+    """Return a span of a sequence in brackets, amid what is before and behind it.
+
+    >>> span_text(list("in the end"), 3, 3), span_text(["it", "is", "not", "good"], 2, 2)
+    ('in [the] end', 'it is [not good]')
+    """
+    space = "" if all(len(name) <= 1 for name in names) else " "
+    around = LETTERS if not space else WORDS
+    shown = [name.translate(_SEEN) for name in names]
+    end = first + length
+    before, span, behind = shown[max(first - around, 0) : first], shown[first:end], shown[end:]
+    parts = space.join(before), f"[{space.join(span)}]", space.join(behind[:around])
+    return space.join(part for part in parts if part)
 
 
 def _first_with_times(context: Context) -> str:

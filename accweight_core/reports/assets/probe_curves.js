@@ -31,7 +31,8 @@ function curves(element, view, probe, time) {
       });
     }
     const name = best == null || !view.labels.length ? "" : `${view.labels[best]}: `;
-    one.told.textContent = best == null ? "\u00a0" : `${name}${read(one.chart.lines[best][idx])} at step ${steps[idx]}`;
+    const around = (one.chart.band || []).map((bound) => read(bound[idx ?? 0])).join(" to ");
+    one.told.textContent = best == null ? "\u00a0" : `${name}${read(one.chart.lines[best][idx])}${around && `, band ${around},`} at step ${steps[idx]}`;
   };
   function draw() {
     for (const one of plots) {
@@ -41,6 +42,8 @@ function curves(element, view, probe, time) {
         ticks: { stroke: css("--line"), width: 1, size: 4, ...more },
       });
       const upwards = axis(one.chart.log ? { filter: powers } : {});
+      const band = one.chart.band || [], last = one.chart.lines.length;
+      const bound = { stroke: "transparent", width: 0, points: { show: false } };
       one.plot = new uPlot({
         width: Math.max(one.room.clientWidth, 240), height: 170,
         scales: { x: { time: false, ...(view.span ? { range: view.span } : {}) }, y: { distr: one.chart.log ? 3 : 1, ...(one.chart.range ? { range: one.chart.range } : {}) } },
@@ -48,10 +51,11 @@ function curves(element, view, probe, time) {
                { ...upwards, size: 54, values: (self, ticks) => ticks.map((tick) => (tick == null ? "" : read(tick))) }],
         series: [{}, ...one.chart.lines.map((line, at) => ({
           stroke: colour(at), width: at < named ? 1.8 : 1, dash: at >= tones && at < named ? [6, 3] : undefined, spanGaps: false, points: { show: steps.length < 2 },
-        }))],
+        })), ...band.map(() => bound)],
+        bands: band.length ? [{ series: [last + 2, last + 1], fill: `color-mix(in srgb, ${colour(0)} 22%, transparent)` }] : [],
         cursor: { drag: { x: true, y: false }, points: { show: false } },
         hooks: { setCursor: [say(one)] },
-      }, [steps, ...one.chart.lines], one.room);
+      }, [steps, ...one.chart.lines, ...band], one.room);
       one.mark = make("div", "cursor-now");
       one.plot.over.append(one.mark);
     }

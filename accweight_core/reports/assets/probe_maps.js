@@ -21,10 +21,20 @@ function cells(element, view, probe, time) {
     for (let at = 0; at < view.columns.length; at++) { const cell = make("td"); row.append(cell); found.push(cell); }
     body.append(row);
   });
+  if (view.borders.length) { // frames around the blocks of groups
+    table.classList.add("framed");
+    const group = (at) => view.borders.filter((border) => border <= at).length;
+    const begins = (at) => !at || group(at) !== group(at - 1), ends = (at) => at === size - 1 || group(at) !== group(at + 1);
+    for (let row = 0; row < size; row++) for (let column = 0; column < size; column++) {
+      if (group(row) !== group(column)) continue;
+      const cell = found[row * size + column].classList;
+      for (const [side, is] of [["top", begins(row)], ["bottom", ends(row)], ["left", begins(column)], ["right", ends(column)]]) if (is) cell.add(`edge-${side}`);
+    }
+  }
   table.append(top, body);
   room.append(table);
   element.append(room);
-  notes(element, "colours: dark for none of a row, bright for all; by the root of the share, so that few are seen");
+  notes(element, "colours: dark for none of a row, bright for all; by the root of the share, so that few are seen", view.borders.length ? "frames: groups" : "");
   let drawn = -1;
   const move = () => {
     const at = nearest(time, steps);
@@ -139,7 +149,15 @@ function units(element, view, probe, time) {
     [canvas.width, canvas.height] = [Math.max(count, 1), 1];
     const label = make("span", "", text);
     label.title = `${view.row_axis} ${text}`;
-    line.append(label, canvas);
+    const borders = view.borders[1].filter((border) => border < count);
+    const room = make("div", "cells-of");
+    room.append(canvas, ...borders.map((border) => {
+      const line = make("i");
+      line.style.left = `${(border / count) * 100}%`;
+      return line;
+    }));
+    line.append(label, room);
+    if (view.borders[0].includes(row)) line.classList.add("begins");
     if (!alike) line.append(make("span", "dim", `${count}`));
     whole.append(line);
     canvas.addEventListener("pointermove", (event) => {

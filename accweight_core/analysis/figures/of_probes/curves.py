@@ -26,6 +26,7 @@ from accweight_core.analysis.figures.page import (
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.analysis.probe_scales import (
     are_of_classes,
+    bands_of,
     curve_scale,
     told_and_empty,
     without_numbers,
@@ -45,6 +46,9 @@ MOST_POWERS = 5
 """Powers of ten that are named beside a logarithmic panel."""
 
 LINE = 0.15
+BAND = 0.22
+"""Opacity of a band around a curve."""
+
 DARK_ENOUGH = 0.85
 """Part of the colour map that is legible on white."""
 
@@ -68,7 +72,14 @@ def curves_figure(result: ProbeResult, names: Sequence[str]) -> Drawing:
     colours = of_lines(len(layers)) if layers else [THEME.curves[0]]
     room = WIDTH - 2 * MARGIN - (NAMES if layers else 0)
     top, arrays = bottom + height, [result.array(name).astype(np.float64) for name in told]
-    scales = [_scale(values) for values in arrays]
+    bands = {
+        name: [result.array(one).astype(np.float64) for one in bounds]
+        for name, bounds in bands_of(result).items()
+    }
+    scales = [
+        _scale(np.stack([values, *bands.get(name, [])]))
+        for name, values in zip(told, arrays, strict=True)
+    ]
     left = MARGIN + 0.1 + max(scale.width for scale in scales)
     for name, values, scale in zip(told, arrays, scales, strict=True):
         field = result.fields[name]
@@ -80,6 +91,8 @@ def curves_figure(result: ProbeResult, names: Sequence[str]) -> Drawing:
         x = shares(result.steps)
         series = values.reshape(len(values), -1)
         marker = "o" if len(x) == 1 else ""
+        if name in bands:
+            axes.fill_between(x, *bands[name], color=THEME.curves[0], alpha=BAND, linewidth=0)
         for place, colour in enumerate(colours):
             (line,) = axes.plot(x, series[:, place], color=colour, linewidth=1.3, marker=marker)
             line.set_clip_on(False)  # a line of zeros lies on the edge

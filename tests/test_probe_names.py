@@ -162,7 +162,7 @@ def test_a_page_names_several_results_of_one_probe(asked_twice: Path, tmp_path: 
 
     text = page.read_text("utf-8")
 
-    assert ">clarity:parts=2,of=x</a>" in text
+    assert ">clarity:parts=2,<wbr>of=x</a>" in text
     assert "An older result of this, by an earlier version of the probe, is not shown" in text
 
 

@@ -18,19 +18,15 @@ function cells(element, view, probe, time) {
   view.rows.forEach((text) => {
     const row = make("tr");
     row.append(make("th", "", text));
-    for (let at = 0; at < view.columns.length; at++) { const cell = make("td"); row.append(cell); found.push(cell); }
+    for (let at = 0; at < view.columns.length; at++) { const cell = make("td"); cell.append(""); row.append(cell); found.push(cell); }
     body.append(row);
   });
-  if (view.borders.length) { // frames around the blocks of groups
-    table.classList.add("framed");
-    const group = (at) => view.borders.filter((border) => border <= at).length;
-    const begins = (at) => !at || group(at) !== group(at - 1), ends = (at) => at === size - 1 || group(at) !== group(at + 1);
-    for (let row = 0; row < size; row++) for (let column = 0; column < size; column++) {
-      if (group(row) !== group(column)) continue;
-      const cell = found[row * size + column].classList;
-      for (const [side, is] of [["top", begins(row)], ["bottom", ends(row)], ["left", begins(column)], ["right", ends(column)]]) if (is) cell.add(`edge-${side}`);
-    }
-  }
+  const ends = view.borders.length ? [0, ...view.borders, size] : [];
+  ends.slice(1).forEach((end, at) => { // frames around the blocks of groups
+    const frame = make("i");
+    frame.style.setProperty("--of", end - ends[at]);
+    found[ends[at] * (size + 1)].append(frame);
+  });
   table.append(top, body);
   room.append(table);
   element.append(room);
@@ -47,7 +43,7 @@ function cells(element, view, probe, time) {
         const share = (value || 0) / all, cell = found[row * size + column];
         cell.style.background = `rgb(${viridis(Math.sqrt(share)).join(" ")})`;
         cell.style.color = share > 0.35 ? "#111" : "#fff";
-        cell.textContent = value ? String(value) : "";
+        cell.firstChild.data = value ? String(value) : "";
       });
     }
   };

@@ -204,4 +204,4 @@ def test_every_column_has_its_name_up_to_a_number(
     assert {head.get_rotation() for head in heads} == {rotation}
     assert (len(heads) == count) == (count == shown)
     written = " ".join(text.get_text() for text in drawn.texts)
-    assert ("subset has its name" in written) == (count != shown)
+    assert ("1 subset of " in written) == (count != shown)

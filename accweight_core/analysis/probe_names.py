@@ -37,6 +37,15 @@ def option_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def in_files(name: str) -> str:
+    """Return the name of a result as a part of the names of files, which all systems take.
+
+    >>> in_files("embedding:layer=fc1,method=tsne")
+    'embedding-layer-fc1-method-tsne'
+    """
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-")[:120]
+
+
 def spelled(probe: str, options: Mapping[str, Any]) -> str:
     """Return ``PROBE:option=value,...``; without the options that are None."""
     given = [f"{name}={option_text(v)}" for name, v in options.items() if v is not None]

@@ -84,6 +84,11 @@ class ProbeResult:
         return dict(self._store.document.options)
 
     @property
+    def asked(self) -> str:
+        """The text that asks for it, such as "embedding:method=tsne"; without default options."""
+        return self._store.document.asked or self.name
+
+    @property
     def attributes(self) -> dict[str, Any]:
         """Further values that the probe has stored."""
         return dict(self._store.document.attributes)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from accweight_core.analysis.probe_names import in_files
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.cli.output import Page
 from accweight_core.cli.tables import Table, number
@@ -113,15 +113,10 @@ def write_figures(results: Mapping[str, ProbeResult], folder: str) -> list[Path]
 
     home = folder_of_figures(folder)
     return [
-        write_figure(draw(), home / f"{_in_file(name)}-{figure}.png", overwrite=True)
+        write_figure(draw(), home / f"{in_files(name)}-{figure}.png", overwrite=True)
         for name, result in results.items()
         for figure, draw in figures_of(result).items()
     ]
-
-
-def _in_file(name: str) -> str:
-    """Return the name of a result as a part of the names of files, which all systems take."""
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-")[:120]
 
 
 def check_is_folder(name: str) -> Path:
@@ -188,7 +183,7 @@ def write_movies(results: Mapping[str, ProbeResult], path: Path) -> list[Path]:
     from accweight_core.cli import output
 
     films = {
-        f"{_in_file(name)}-{array}": draw
+        f"{in_files(name)}-{array}": draw
         for name, result in results.items()
         for array, draw in movies_of(result).items()
     }

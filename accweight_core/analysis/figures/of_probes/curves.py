@@ -108,9 +108,10 @@ def _unnamed(layers: Sequence[str], what: str) -> str:
 
 
 def heading(result: ProbeResult) -> str:
-    """Return the title of a figure: the probe, and the layer or node if there is one."""
+    """Return the title of a figure: the probe with its options, and the layer or node if any."""
     of = result.attributes.get("parameter") or result.attributes.get("node") or ""
-    return f"{result.name}{' of ' + plain(of) if of else ''}"
+    is_told = not of or f"={of}" in result.asked
+    return f"{plain(result.asked)}{'' if is_told else ' of ' + plain(of)}"
 
 
 def subtitle(result: ProbeResult) -> str:

@@ -62,7 +62,7 @@ def matrix_figure(result: ProbeResult, name: str) -> Drawing:
             f"{field.words}; {field.axes[1]} down, {field.axes[2]} across",
             f"from {number(low)} (dark) to {number(high)} (bright); grey: no number",
             more(len(rows) - count, "row"),
-            f"every {heads.every}. {field.axes[2]} has its name" if heads.every > 1 else "",
+            f"1 {field.axes[2]} of {heads.every} is named" if heads.leaves_out else "",
         ],
     )  # fmt: skip
     for at, place in enumerate(places):
@@ -117,7 +117,7 @@ class _Heads:
         names: The names as they are written.
         wide: Inches of the matrix.
         below: Inches of the names.
-        upwards: Whether they are turned.
+        upwards: Whether those that have no room across are turned.
         every: Which columns are named: all, every second, and so on.
     """
 
@@ -126,6 +126,11 @@ class _Heads:
     below: float = BELOW
     upwards: bool = False
     every: int = 1
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether there are names that cannot be told from those that are written."""
+        return self.every > 1 and not all(name.isdecimal() for name in self.names)
 
     @classmethod
     def of(cls, columns: Sequence[str]) -> _Heads:
@@ -145,4 +150,7 @@ class _Heads:
         """Write them below a matrix."""
         at = range(0, len(self.names), self.every)
         shown = [self.names[place] for place in at]
-        axes.set_xticks(at, shown, parse_math=False, rotation=90 if self.upwards else 0)
+        axes.set_xticks(at, shown, parse_math=False)
+        for tick in axes.get_xticklabels() if self.upwards else ():
+            if text_width(tick.get_text(), SMALL) + 0.04 > self.wide / len(self.names):
+                tick.set_rotation(90)

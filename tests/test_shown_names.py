@@ -11,6 +11,7 @@ from probe_networks import Scored, probed, said, stack, steps_of
 
 from accweight_core.analysis.figures.of_probes.choosing import figures_of
 from accweight_core.probes.timed import span_text
+from accweight_core.probes.varied import named
 from accweight_core.reports.probe_views import Room, view_of
 from accweight_core.samples.samples import Data
 
@@ -50,17 +51,21 @@ def test_spans_that_are_found_have_their_letters(tmp_path: Path) -> None:
     asked = "hidden_state:sample=2,begin_at=1,length=2,threshold=-1,matches=3"
     found = probed(tmp_path, Scored(), states, texts(tmp_path, tokens), asked)
 
-    own, alike = said(found)[:2]
-    assert own.startswith("on from time 1 of sample 2 ([a)](): "), own
+    own, alike, best, *_ = said(found)
+    assert own.startswith("on from time 1 of sample 2 («a)»(): "), own
     assert len(found.labels("span")) == 3
     first = found.labels("span")[0]
-    assert first == "([a)](( (sample 4 from 1)", "the same letters come before it"
-    assert alike.startswith(f"most alike, with shares of units in common: {first}, 100%; ")
+    assert first == "(«a)»(( (sample 4 from 1)", "the same letters come before it"
+    assert alike == "most alike, by the share of units in common:"
+    assert best == f"100% {first}"
 
 
-def test_spans_of_words_stand_apart_and_ends_of_lines_are_seen() -> None:
-    assert span_text(["it", "is", "not", "good", "at", "all"], 2, 2) == "it is [not good] at all"
-    assert span_text(list("a\nb"), 0, 2) == "[a\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}]b"
+def test_spans_of_words_stand_apart_and_blanks_are_seen() -> None:
+    words, letters = ["it", "is", "not", "good", "at", "all"], named([0, 3, 2, 1], "ab\n ")
+
+    assert span_text(words, 2, 2) == "it is «not good» at all"
+    assert span_text(letters, 2, 2) == "a «\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}b»"
+    assert span_text(letters, 1, 1) == "a«\N{OPEN BOX}»\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}b"
 
 
 def test_inputs_that_units_answer_to_have_their_names(tmp_path: Path) -> None:

@@ -156,10 +156,9 @@ class HiddenState(Probe):
         units, names = some(list(map(str, on)), 12), shown.get("time") or ()
         text = f" {span_text(names, said['begin_at'], said['length'])}" if names else ""
         lines = [f"on {span}{text}: {units}"]
-        if len(result.array("alike")):
-            found = zip(result.labels("span"), result.array("alike"), strict=True)
-            spans = [f"{where}, {share:.0%}" for where, share in found]
-            lines.append(f"most alike, with shares of units in common: {'; '.join(spans[:SHOWN])}")
+        found = [*zip(result.array("alike"), result.labels("span"), strict=True)]
+        lines += ["most alike, by the share of units in common:"] if found else []
+        lines += [f"{share:.0%} {where}" for share, where in found[:SHOWN]]
         agree, chance = result.array("agreement")[-1], result.array("by_chance")[-1]
         if np.isfinite(agree):
             lines.append(f"of these {agree:.0%} have the target of the span, of all {chance:.0%}")

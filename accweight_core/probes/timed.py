@@ -9,10 +9,8 @@ from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
 from accweight_core.probes.probe import Array, Batch
 from accweight_core.probes.units import UnitAxes
-from accweight_core.probes.varied import token_names
+from accweight_core.probes.varied import BLANKS, named, token_names
 from accweight_core.schema import Kind
-
-_SEEN = {ord("\n"): "\u21b5", ord("\t"): "\u2192", ord("\r"): ""}
 
 LETTERS, WORDS = 6, 3
 """How many are shown before and behind a span."""
@@ -70,22 +68,22 @@ def names_at_times(context: Context, rows: Array) -> list[list[str]]:
     """Return what comes in at every time of samples, if it is tokens, or one of named features."""
     values, names = context.data.inputs[0], context.data.vocabulary
     if len(context.data.inputs) == 1 and values.ndim == 3 and values.shape[2] == len(names):
-        return [[names[at] for at in one] for one in values[rows].argmax(axis=2)]
+        return [named(one, names) for one in values[rows].argmax(axis=2).tolist()]
     return token_names(context, rows)
 
 
 def span_text(names: Sequence[str], first: int, length: int) -> str:
-    """Return a span of a sequence in brackets, amid what is before and behind it.
+    """Return a span of a sequence between marks, amid what is before and behind it.
 
     >>> span_text(list("in the end"), 3, 3), span_text(["it", "is", "not", "good"], 2, 2)
-    ('in [the] end', 'it is [not good]')
+    ('in «the» end', 'it is «not good»')
     """
-    space = "" if all(len(name) <= 1 for name in names) else " "
-    around = LETTERS if not space else WORDS
-    shown = [name.translate(_SEEN) for name in names]
-    end = first + length
-    before, span, behind = shown[max(first - around, 0) : first], shown[first:end], shown[end:]
-    parts = space.join(before), f"[{space.join(span)}]", space.join(behind[:around])
+    are_letters = all(len(name) <= 1 for name in names)
+    space, around = ("", LETTERS) if are_letters else (" ", WORDS)
+    end, blank = first + length, BLANKS[ord(" ")]
+    before = space.join(names[max(first - around, 0) : first]).replace(blank, " ")
+    behind = space.join(names[end : end + around]).replace(blank, " ")
+    parts = before, f"\xab{space.join(names[first:end])}\xbb", behind
     return space.join(part for part in parts if part)
 
 

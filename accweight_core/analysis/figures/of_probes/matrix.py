@@ -152,5 +152,5 @@ class _Heads:
         shown = [self.names[place] for place in at]
         axes.set_xticks(at, shown, parse_math=False)
         for tick in axes.get_xticklabels() if self.upwards else ():
-            if text_width(tick.get_text(), SMALL) + 0.04 > self.wide / len(self.names):
+            if text_width(tick.get_text(), SMALL) + 0.02 > self.wide / len(self.names):
                 tick.set_rotation(90)

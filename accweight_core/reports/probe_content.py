@@ -91,6 +91,8 @@ def probe_content(result: ProbeResult, room: Room, command: str = "", title: str
     """
     kind, attributes = probes().get(result.name), result.attributes
     views = [view for name in _shown(result) if (view := view_of(result, name, room)) is not None]
+    told = [view for view in views if _has_numbers(view)]
+    views = told or views
     if any(view["kind"] == ResultKind.LINKS for view in views):  # which shows the same pictures
         views = [view for view in views if view["name"] != "images"]
     kinds = dict.fromkeys(ResultKind(view["kind"]) for view in views)
@@ -114,6 +116,12 @@ def probe_content(result: ProbeResult, room: Room, command: str = "", title: str
         "views": views,
         "table": _table(result),
     }
+
+
+def _has_numbers(view: Content) -> bool:
+    """Tell whether there is something to see: curves without any number are none."""
+    lines = [line for chart in view.get("charts", ()) for line in chart["lines"]]
+    return "charts" not in view or any(one is not None for line in lines for one in line)
 
 
 def names_at_front(result: ProbeResult, lines: Iterable[str]) -> list[str]:

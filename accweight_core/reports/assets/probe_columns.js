@@ -7,9 +7,18 @@ function arrange(views) {
   const runs = [[]]; // what stands between two views of the whole width
   for (const view of views.children) {
     if (!view.matches(IN_COLUMNS)) runs.push([]);
-    else runs.at(-1).push(...(view.matches(OF_CURVES) ? view.querySelectorAll(".charts > div") : [view]));
+    else {
+      const charts = view.querySelectorAll(".charts > div");
+      runs.at(-1).push(...(charts.length > 1 ? charts : [view])); // a chart alone stays with its names
+    }
   }
-  const widen = (item) => item.classList.add("wide");
+  const widen = (item) => {
+    item.classList.add("wide");
+    const charts = item.parentElement;
+    if (charts.matches(".charts") && item === charts.lastElementChild) { // the names below go with it
+      for (let below = charts.nextElementSibling; below; below = below.nextElementSibling) below.classList.add("wide");
+    }
+  };
   for (let items of runs) {
     items.filter((item) => { // a map that is cut
       const table = item.querySelector(".map table");
@@ -21,7 +30,7 @@ function arrange(views) {
     const tall = items.find((item) => item.matches(".of-matrix") && high.get(item) > MUCH * others(item));
     if (tall) widen(tall);
     items = items.filter((item) => item !== tall);
-    const areCharts = items.every((item) => !item.classList.contains("view"));
+    const areCharts = items.every((item) => item.matches(`${OF_CURVES}, .charts > div`));
     if (items.length === 1 || (areCharts && items.length % 2)) widen(items.at(-1));
   }
 }

@@ -102,8 +102,11 @@ def test_the_same_options_on_other_samples_are_told_apart_by_order(analysis: Pat
 def test_a_probe_alone_is_no_metric_and_its_numbers_are_listed(asked_twice: Path) -> None:
     analysis = aw.open_analysis(asked_twice)
 
-    with pytest.raises(UnknownNameError, match=r"is a probe; say .*: clarity\.share$"):
+    with pytest.raises(UnknownNameError, match="is a probe; say which of its numbers") as told:
         analysis.ranking("clarity")
+    assert str(told.value).endswith("clarity.share, clarity:parts=2,of=x.share")
+    with pytest.raises(UnknownNameError, match=r"is a probe; .*: clarity:parts=2,of=x\.share$"):
+        analysis.ranking("clarity:of=x")
     with pytest.raises(UnknownNameError, match=r"'clarity:parts=2,of=x\.loss' is a number of the"):
         analysis.ranking("clarity:parts=2,of=x.loss")
 
@@ -113,6 +116,13 @@ def test_a_ranking_says_that_there_are_other_results(asked_twice: Path) -> None:
 
     assert found.exit_code == 0, found.output
     assert "asked for in other ways: clarity:parts=2,of=x.share" in found.output
+
+
+def test_messages_list_numbers_of_the_probe_in_question_and_not_all(asked_twice: Path) -> None:
+    with pytest.raises(UnknownNameError) as told:
+        ranked(asked_twice, "clarity:of=y.share")
+
+    assert str(told.value).endswith("have found clarity.share, clarity:parts=2,of=x.share")
 
 
 @pytest.mark.parametrize(

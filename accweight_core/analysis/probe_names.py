@@ -12,20 +12,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from accweight_core.store.probe_store import ProbeDocument
-
-if TYPE_CHECKING:
-    from accweight_core.analysis.probe_results import ProbeResult
 
 SEVERAL = "+"
 """What separates the values of an option that takes several."""
 
 PATTERN = r"[a-z][a-z0-9_]{0,47}(-[0-9a-f]{12}|(:[^\n]{1,999})?(#[0-9]{1,6})?)"
 """What a name of a result looks like."""
-
-_PROBE = re.compile("[a-z][a-z0-9_]*")
 
 Documents = Mapping[str, ProbeDocument]
 
@@ -115,25 +110,3 @@ def fits(probe: str, options: Mapping[str, Any], asked: str) -> bool:
     return name == probe and all(
         option in options and option_text(options[option]) == value for option, _, value in wanted
     )
-
-
-def matching(results: Mapping[str, ProbeResult], asked: str) -> list[str]:
-    """Return the names of the results that a text may mean.
-
-    Args:
-        results: Results by name.
-        asked: A name, ``PROBE:option=value,...`` with options of a result, or the folder of one.
-
-    Raises:
-        StoreError: If a result of that probe is damaged.
-    """
-    if asked in list(results):
-        return [asked]
-    probe = _PROBE.match(asked)
-    alike = [name for name in results if probe and name.startswith(probe[0])]
-    found = {name: results[name] for name in alike}
-    return [
-        name
-        for name, one in found.items()
-        if asked == one.path.name or fits(one.name, one.options, asked)
-    ]

@@ -272,9 +272,9 @@ class Probes(Mapping[str, ProbeResult]):
     def _held(self, probe: str, folders: Sequence[str]) -> _Held:
         """Return the names of the results of one probe; a damaged one has that of its folder."""
         documents, broken = {}, {}
-        for folder in folders if self._analysis is not None else ():
+        for folder in folders:
             try:
-                documents[folder] = ProbeStore.open(self._analysis, folder).document
+                documents[folder] = self._store(folder).document
             except (StoreError, OSError):
                 broken[folder if len(folders) > 1 else probe] = folder
         old = outdated(documents)
@@ -306,9 +306,10 @@ class Probes(Mapping[str, ProbeResult]):
             UnknownNameError: If there is none.
             StoreError: If it is damaged.
         """
+        checked_text(name, "a result of a probe")
         held, folder = _Held({}), None
         for probe, folders in self._folders().items():
-            if isinstance(name, str) and name.startswith(probe):
+            if name.startswith(probe):
                 held = self._held(probe, folders)
                 folder = held.names.get(name) or (name if name in folders else held.latest(name))
             if folder is not None:
@@ -319,8 +320,12 @@ class Probes(Mapping[str, ProbeResult]):
                 f"{self._analysis or 'an analysis in memory'}: has no results of probe "
                 f"{brief(name)}; {meant(name, self)}it has {known}; accweight probe computes them"
             )
-        older = [ProbeStore.open(self._analysis, one).folder for one in held.older(folder)]
-        return ProbeResult(ProbeStore.open(self._analysis, folder), older)
+        older = [self._store(one).folder for one in held.older(folder)]
+        return ProbeResult(self._store(folder), older)
+
+    def _store(self, folder: str) -> ProbeStore:
+        """Return the results in a folder of the analysis, which is on disk."""
+        return ProbeStore.open(self._analysis or Path(), folder)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,8 @@ def ranking_json(
 ) -> dict[str, Any]:
     """Return the JSON document of ``rank --json``."""
     index, counted = analysis.step_index(step), tuple(roles or analysis.header.roles)
-    measured, words, others = analysis.measured(per, counted), "", ()
+    measured, words = analysis.measured(per, counted), ""
+    others: tuple[str, ...] = ()
     if by is not None and is_probe_metric(by):
         _check_of_layers(by, per)
         words = probe_metric(analysis.probes, by, analysis.steps).words

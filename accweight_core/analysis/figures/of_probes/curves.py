@@ -92,7 +92,10 @@ def curves_figure(result: ProbeResult, names: Sequence[str]) -> Drawing:
         series = values.reshape(len(values), -1)
         marker = "o" if len(x) == 1 else ""
         if name in bands:
-            axes.fill_between(x, *bands[name], color=THEME.curves[0], alpha=BAND, linewidth=0)
+            low_bound, high_bound = bands[name]
+            axes.fill_between(
+                x, low_bound, high_bound, color=THEME.curves[0], alpha=BAND, linewidth=0
+            )
         for place, colour in enumerate(colours):
             (line,) = axes.plot(x, series[:, place], color=colour, linewidth=1.3, marker=marker)
             line.set_clip_on(False)  # a line of zeros lies on the edge

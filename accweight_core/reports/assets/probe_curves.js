@@ -7,7 +7,9 @@ function curves(element, view, probe, time) {
   const [kind, tones] = view.of_classes ? ["class", CLASSES] : ["curve", NAMED]; // as points of classes have them
   const rounds = view.labels.length <= 2 * tones ? 2 : 1, named = rounds * tones; // dashed the second time
   const tone = (line) => `--${kind}-${line % tones}`;
-  const colour = (line) => css(line < named ? tone(line) : "--faint");
+  const drawn = view.of_classes ? (probe.views.find((one) => one.key && one.key.length) || { key: [] }).key : [];
+  const own = (line) => (drawn[line] && drawn[line][0] === view.labels[line] ? drawn[line][1] : null); // as pictures have it
+  const colour = (line) => own(line) || css(line < named ? tone(line) : "--faint");
   const grid = make("div", "charts");
   element.append(grid);
   const plots = [];
@@ -73,7 +75,7 @@ function curves(element, view, probe, time) {
     view.labels.slice(0, named).forEach((name, at) => {
       const entry = make("span"), mark = make("i", at >= tones ? "dashed" : "");
       mark.dataset.colour = tone(at);
-      mark.style.color = `var(${tone(at)})`;
+      mark.style.color = own(at) || `var(${tone(at)})`;
       entry.append(mark, name);
       entry.title = name;
       key.append(entry);

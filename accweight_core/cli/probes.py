@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from accweight_core.analysis.probe_names import in_files
+from accweight_core.analysis.probe_names import in_files, steps_said
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.cli.output import Page
 from accweight_core.cli.tables import Table, number
@@ -230,7 +230,7 @@ def page(result: ProbeResult) -> Page:
     asked = spec_of(result.name, result.options)
     proof = f"; weights {result.proof}" if result.proof else ""
     lines: list[str | Table] = [
-        f"{plain(asked)}: {len(result.steps)} steps{proof}",
+        f"{plain(asked)}: {steps_said(result.steps.tolist())}{proof}",
         *(plain(line) for line in _summary(result)),
         *(f"note: {plain(note)}" for note in result.notes),
         "",

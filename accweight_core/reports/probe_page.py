@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from accweight_core.analysis.probe_names import steps_said
 from accweight_core.analysis.probe_results import ProbeResult, Probes
 from accweight_core.io.target import replaced_whole, target_at
 from accweight_core.reports.probe_content import Content, probe_content
@@ -57,7 +58,7 @@ def probe_page(
 def _html_of(found: Sequence[Content], results: Sequence[ProbeResult], command: str) -> str:
     run = results[0].path.parent.parent.name if results else ""
     steps = sorted({step for one in found for step in one["steps"]})
-    span = f"{len(steps)} steps, {steps[0]} to {steps[-1]}" if steps else "no steps"
+    span = steps_said(steps, span=True)
     return rendered(
         "probe_page.html",
         title=run,

@@ -23,6 +23,7 @@ from accweight_core.analysis.figures.page import (
     page,
     text_width,
 )
+from accweight_core.analysis.probe_names import steps_said
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.analysis.probe_scales import (
     are_of_classes,
@@ -120,7 +121,7 @@ def heading(result: ProbeResult) -> str:
 def subtitle(result: ProbeResult) -> str:
     """Return of which analysis, and whether the weights were in their places."""
     run = plain(result.path.parent.parent.name)
-    steps = f"{len(result.steps)} steps, {result.steps[0]} to {result.steps[-1]}"
+    steps = steps_said(result.steps.tolist(), span=True)
     return f"{run}: {steps}{'; weights ' + result.proof if result.proof else ''}"
 
 

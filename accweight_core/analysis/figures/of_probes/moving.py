@@ -160,7 +160,8 @@ def _sheets(result: ProbeResult, name: str, rate: int) -> Frames:
 
 def _scale(whole: Any) -> float:
     """Return the inches of a pixel of pictures side by side."""
-    return min(ROOM / whole.shape[1], SIDE / whole.shape[0])
+    high, wide = whole.shape[:2]
+    return min(ROOM / float(wide), SIDE / float(high))
 
 
 def _sheet(pictures: Any, columns: int | None = None, head: int = 0) -> tuple[Any, int]:

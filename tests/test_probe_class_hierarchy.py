@@ -9,8 +9,10 @@ import pytest
 import torch
 from probe_networks import probed, said, stack, steps_of
 
+from accweight_core.analysis.figures.of_probes.choosing import figures_of
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.class_groups import excess, hierarchy, nearest_mean
+from accweight_core.reports.probe_views import Room, view_of
 
 
 def test_two_groups_come_apart_earlier_than_their_classes(tmp_path: Path) -> None:
@@ -47,6 +49,11 @@ def test_two_groups_come_apart_earlier_than_their_classes(tmp_path: Path) -> Non
         "groups apart (90%) first at step: 0 1, 2 1",
         "classes apart (90%) first at step: 0 2, 2 3",
     ]
+    view = view_of(found, "confusion", Room())
+    assert view is not None
+    assert view["borders"] == [2]
+    frames = figures_of(found)["confusion"]().axes[0].lines
+    assert {tuple(line.get_xdata()[:2]) for line in frames} == {(-0.5, 1.5), (1.5, 3.5)}
 
 
 def test_steps_at_which_all_is_right_do_not_hide_who_was_mixed_up_before() -> None:

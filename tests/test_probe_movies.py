@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from probe_results import stored_results
+from probe_results import STEPS, field, stored_results
 
 import accweight_core as aw
 from accweight_core.analysis.figures import film
@@ -17,6 +17,7 @@ from accweight_core.analysis.figures.of_probes.moving import movies_of
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.cli.probes import film_at, write_movies
 from accweight_core.errors import StoreError, UnknownNameError
+from accweight_core.store.probe_store import ProbeDocument, ProbeStore
 
 RATE = 5
 
@@ -91,3 +92,25 @@ def test_of_several_movies_each_has_its_name(
 def test_what_is_no_movie_is_said_before_any_work() -> None:
     with pytest.raises(UnknownNameError, match=r"found.png: a movie ends in .mp4 or .gif"):
         film_at("found.png")
+
+
+def test_each_picture_of_a_movie_has_its_name_above_it(tmp_path: Path) -> None:
+    out = stored_results(tmp_path / "run.accw")
+    fields = (field("images", "step unit height width channel", (0, 2, 8, 8, 1), "uint8"),)
+    found = []
+    for digit, names in (("a", ("cat", "dog")), ("b", ("cat", "owl"))):
+        document = ProbeDocument(
+            "shapes", 1, {"of": digit}, STEPS, fields, labels={"unit": names}, asked="shapes"
+        )
+        store = ProbeStore.begun(out, digit * 12, document)
+        for step in STEPS:
+            store.write_step(step, {"images": np.zeros((2, 8, 8, 1), np.uint8)})
+        frame, _ = next(movies_of(aw.open_analysis(out).probes[store.folder.name])["images"](4))
+        found.append(frame.astype(int))
+
+    differing = np.abs(found[0] - found[1]).sum(axis=2) > 0
+
+    high, wide = differing.shape
+    assert differing.any(), "another name is drawn otherwise"
+    assert not differing[:, : wide // 2].any(), "the name of the first picture is the same"
+    assert not differing[high // 2 :].any(), "names are above pictures"

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browser_pages import opened, width_that_fits
-from probe_results import stored_results
+from probe_results import STEPS, field, stored_results
 
 import accweight_core as aw
 from accweight_core.reports.probe_page import probe_page
+from accweight_core.store.probe_store import FieldDocument, ProbeDocument, ProbeStore
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +124,49 @@ def test_the_steps_of_cosines_have_names_and_a_scale(page: Any) -> None:
     assert view.locator(".steps-across span").first.inner_text() == "0"
     assert view.locator(".steps-down span").count() == view.locator(".steps-across span").count()
     assert view.locator(".matrix-scale span").all_inner_texts() == ["\u22121", "1"]
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the page of one tall map with groups of classes, and of five small charts."""
+    folder = tmp_path_factory.mktemp("uneven")
+    out, names = stored_results(folder / "run.accw"), ("one", "two", "three", "four", "five")
+    fields = (
+        field("confusion", "step class predicted", (0, 8, 8)),
+        *(field(name, "step layer", (0, 2)) for name in names),
+        FieldDocument("group", ("class",), (8,), "float64", "group", final=True),
+    )
+    document = ProbeDocument("uneven", 1, {}, STEPS, fields)
+    store = ProbeStore.begun(out, "00112233aabb", document)
+    for step in STEPS:
+        numbers = {name: np.array([1.0, step]) for name in names}
+        store.write_step(step, {"confusion": np.eye(8), **numbers})
+    store.write_final({"group": np.array([0.0, 0, 0, 1, 1, 1, 1, 1])})
+    return probe_page([aw.open_analysis(out).probes["uneven"]], folder / "page.html")
+
+
+@pytest.mark.parametrize("width", [1600, 1000])
+def test_small_charts_fill_the_room_beside_a_tall_map(
+    browser: Any, uneven: Path, width: int
+) -> None:
+    with opened(browser, uneven, width=width) as page:
+        whole = page.locator(".views").bounding_box()
+        found = [one.bounding_box() for one in page.locator(".of-cells, .charts > div").all()]
+        charts = page.locator(".charts > div").first.bounding_box()["height"]
+
+    middle = whole["x"] + whole["width"] / 2
+    ends = [
+        max(one["y"] + one["height"] for one in found if (one["x"] > middle) == right)
+        for right in (False, True)
+    ]
+    assert abs(ends[0] - ends[1]) < charts
+    assert max(one["x"] + one["width"] for one in found) <= whole["x"] + whole["width"] + 1
+
+
+def test_groups_of_classes_have_frames(browser: Any, uneven: Path) -> None:
+    with opened(browser, uneven) as page:
+        cell = page.locator(".map td").first.bounding_box()["width"]
+        frames = [one.bounding_box() for one in page.locator(".map td i").all()]
+
+    assert [round(frame["width"] / (cell + 1)) for frame in frames] == [3, 5]
+    assert frames[1]["x"] > frames[0]["x"] + 2 * cell

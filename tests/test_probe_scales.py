@@ -158,3 +158,50 @@ def test_a_sheet_leaves_out_what_is_blank_and_counts_the_steps_between(
     assert {"a", "c"} <= set(written)
     assert "never" not in written
     assert ("1 step between is not shown" in written) == (steps == 11)
+
+
+def test_a_median_and_its_bounds_are_one_chart(tmp_path: Path) -> None:
+    out = stored_results(tmp_path / "run.accw")
+    fields = tuple(field(name, "step", (0,)) for name in ("median", "low", "high"))
+    document = ProbeDocument(
+        probe="spans", version=1, options={}, steps=STEPS, fields=fields,
+        attributes={"bands": {"median": ["low", "high"]}},
+    )  # fmt: skip
+    store = ProbeStore.begun(out, "00112233aabb", document)
+    for step in STEPS:
+        values = {"median": 4.0 + step, "low": 3.0, "high": 30.0 + step}
+        store.write_step(step, {name: np.asarray(one) for name, one in values.items()})
+    found = aw.open_analysis(out).probes["spans"]
+
+    view = view_of(found, "median", Room())
+    drawn = figures_of(found)["steps"]()
+
+    assert view is not None
+    (chart,) = view["charts"]
+    assert chart["band"] == [[3] * 5, [30, 31, 32, 33, 34]]
+    assert chart["range"][1] > 34, "the band has room"
+    (panel,) = drawn.axes
+    assert len(panel.lines) == len(panel.collections) == 1
+    assert panel.get_ylim() == pytest.approx(chart["range"])
+
+
+@pytest.mark.parametrize(("count", "rotation", "shown"), [(4, 0, 4), (21, 90, 21), (60, 0, 3)])
+def test_every_column_has_its_name_up_to_a_number(
+    tmp_path: Path, count: int, rotation: int, shown: int
+) -> None:
+    out = stored_results(tmp_path / "run.accw")
+    names = tuple(f"{'class' if count > 4 else 'c'} {at}" for at in range(count))
+    document = ProbeDocument(
+        probe="spans", version=1, options={}, steps=STEPS,
+        fields=(field("answers", "step unit subset", (0, 3, count)),), labels={"subset": names},
+    )  # fmt: skip
+    store = ProbeStore.begun(out, "00112233aabb", document)
+    store.write_step(0, {"answers": np.arange(3.0 * count).reshape(3, count)})
+
+    drawn = figures_of(aw.open_analysis(out).probes["spans"])["answers"]()
+    heads = drawn.axes[0].get_xticklabels()
+
+    assert {head.get_rotation() for head in heads} == {rotation}
+    assert (len(heads) == count) == (count == shown)
+    written = " ".join(text.get_text() for text in drawn.texts)
+    assert ("1 subset of " in written) == (count != shown)

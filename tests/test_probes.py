@@ -16,10 +16,13 @@ import torch
 import zarr
 from click.testing import CliRunner
 from probe_networks import Classifier, Plain, digits, trained, write_states
+from probe_results import stored_results
 
 import accweight_core as aw
 from accweight_core.cli import probing
 from accweight_core.cli.app import application, run
+from accweight_core.cli.probes import page
+from accweight_core.cli.tables import Table
 from accweight_core.errors import (
     ArgumentValueError,
     MismatchError,
@@ -39,6 +42,7 @@ from accweight_core.probes.probe import (
 )
 from accweight_core.probes.registry import probes
 from accweight_core.probes.steps import chosen_steps
+from accweight_core.store.probe_store import FieldDocument, ProbeDocument, ProbeStore
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +159,7 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bits(
     right = aw.open_analysis(whole).probes["counting"].path.name
     document = json.loads((folder / "zarr.json").read_text())
     document["attributes"]["accweight_probe"]["options"]["stop"] = -1
+    document["attributes"]["accweight_probe"]["asked"] = "counting:every=2"
     (folder / "zarr.json").write_text(json.dumps(document))
     folder.rename(folder.with_name(right))
     network.passes.clear()
@@ -209,8 +214,8 @@ def test_other_data_options_or_networks_are_other_results(
     found = aw.open_analysis(analysed).probes
 
     assert len(found) == 3
-    assert all(name.startswith("counting-") for name in found)
-    assert found["counting"].options["every"] == 7
+    assert list(found) == ["counting#1", "counting#2", "counting:every=7"]
+    assert found["counting"].options["every"] == 7  # the latest
     counts = sorted(float(result.array("count")[0]) for result in found.values())
     assert counts == [14, 50, 96]
 
@@ -451,6 +456,25 @@ def test_the_command_takes_checkpoints_with_a_store(
     assert "name one with --out NAME.accw" in capsys.readouterr().err
     assert run(["probe", source, "--probe", "trajectory", "-o", str(tmp_path / "a.accw")]) == 0
     assert list(aw.open_analysis(tmp_path / "a.accw").probes) == ["trajectory"]
+
+
+def test_of_many_layers_those_of_the_largest_number_are_printed(tmp_path: Path) -> None:
+    out = stored_results(tmp_path / "run.accw")
+    count = 500
+    fields = (FieldDocument("clear", ("step", "layer"), (0, count), "float64", "words", False),)
+    names = tuple(f"layer_{at}" for at in range(count))
+    document = ProbeDocument("deep", 1, {}, (0,), fields, labels={"layer": names})
+    values = np.arange(float(count))[::-1] % 37
+    ProbeStore.begun(out, "00112233aabb", document).write_step(0, {"clear": values})
+
+    *_, heading, _, table, _ = page(aw.open_analysis(out).probes["deep"])
+
+    assert str(heading) == (
+        "at step 0, the 20 layers of the largest clear (480 more; --json has all):"
+    )
+    assert isinstance(table, Table)
+    assert len(table.columns["layer"]) == 20
+    assert table.columns["clear"][0] == "36"
 
 
 def test_the_list_has_every_probe_with_its_options() -> None:

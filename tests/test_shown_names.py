@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from probe_networks import Scored, probed, stack, steps_of
+from probe_networks import Scored, probed, said, stack, steps_of
 
 from accweight_core.analysis.figures.of_probes.choosing import figures_of
+from accweight_core.probes.timed import span_text
+from accweight_core.probes.varied import named
 from accweight_core.reports.probe_views import Room, view_of
 from accweight_core.samples.samples import Data
 
@@ -39,6 +41,31 @@ def test_letters_stand_above_the_states_and_the_span_stands_out(tmp_path: Path) 
     panel = drawn.axes[0]
     assert [one.get_text() for one in panel.get_xticklabels()] == ["(", "a", ")", "(", ")"]
     assert [list(line.get_xdata()) for line in panel.lines] == [[0.5, 1.5], [1.5, 2.5]]
+
+
+def test_spans_that_are_found_have_their_letters(tmp_path: Path) -> None:
+    tokens = np.random.default_rng(0).integers(0, 3, (6, 5))
+    tokens[2], tokens[4] = [0, 2, 1, 0, 1], [0, 2, 1, 0, 0]
+    states = steps_of(Scored(), 2)
+
+    asked = "hidden_state:sample=2,begin_at=1,length=2,threshold=-1,matches=3"
+    found = probed(tmp_path, Scored(), states, texts(tmp_path, tokens), asked)
+
+    own, alike, best, *_ = said(found)
+    assert own.startswith("on from time 1 of sample 2 («a)»(): "), own
+    assert len(found.labels("span")) == 3
+    first = found.labels("span")[0]
+    assert first == "(«a)»(( (sample 4 from 1)", "the same letters come before it"
+    assert alike == "most alike, by the share of units in common:"
+    assert best == f"100% {first}"
+
+
+def test_spans_of_words_stand_apart_and_blanks_are_seen() -> None:
+    words, letters = ["it", "is", "not", "good", "at", "all"], named([0, 3, 2, 1], "ab\n ")
+
+    assert span_text(words, 2, 2) == "it is «not good» at all"
+    assert span_text(letters, 2, 2) == "a «\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}b»"
+    assert span_text(letters, 1, 1) == "a«\N{OPEN BOX}»\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}b"
 
 
 def test_inputs_that_units_answer_to_have_their_names(tmp_path: Path) -> None:

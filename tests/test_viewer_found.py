@@ -200,8 +200,23 @@ def test_results_of_one_probe_are_called_by_their_options_and_order(tmp_path: Pa
 
     titles = {one.title for one in Sheet(session_of(path)).choices}
 
-    told = {"filters", "filters:scale=step", "filters:scale=step (2)"}
+    told = {"filters:scale=fixed", "filters:scale=step#1", "filters:scale=step#2"}
     assert titles == {f"everything of {HOSTILE}", *told}
+
+
+def test_a_metric_may_be_chosen_with_fewer_options_of_its_probe(tmp_path: Path) -> None:
+    path = stored_results(tmp_path / "run.accw")
+    for digest, of in (("c" * 12, "loss"), ("a" * 12, "output")):
+        options = {"of": of, "points": 1 if of == "loss" else 2}
+        fields = (field("share", "step layer", (0, 3)),)
+        document = ProbeDocument("own", 1, options, (0,), fields, labels={"layer": ("a", "b", "c")})
+        ProbeStore.begun(path, digest, document).write_step(0, {"share": np.zeros(3)})
+    probes = session_of(path).probes
+
+    assert probes.known("own:of=output.share") == "own:of=output,points=2.share"
+    assert probes.known("relative") == "relative"
+    with pytest.raises(UnknownNameError, match="may be of 2 results"):
+        probes.known("own.share")
 
 
 def test_losses_on_other_samples_are_told_apart_by_order(tmp_path: Path) -> None:
@@ -213,8 +228,8 @@ def test_losses_on_other_samples_are_told_apart_by_order(tmp_path: Path) -> None
     measures = session_of(path).runs[0].measures
 
     assert {name for name in measures if name.startswith("evaluate")} == {
-        "evaluate.loss",
-        "evaluate (2).loss",
+        "evaluate#1.loss",
+        "evaluate#2.loss",
     }
 
 

@@ -16,7 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.frames import ranking_frame, table_frame
-from accweight_core.analysis.probe_metrics import is_probe_metric, with_probe_metric
+from accweight_core.analysis.probe_metrics import (
+    check_is_no_probe,
+    is_probe_metric,
+    with_probe_metric,
+)
 from accweight_core.analysis.restarts import restart_notes
 from accweight_core.analysis.rows import rows_at, rows_of
 from accweight_core.analysis.saving import saved
@@ -204,6 +208,7 @@ class Analysis:
         if by is not None and is_probe_metric(by) and per == "layer":
             wide = with_probe_metric(self.measured(per, roles), self.probes, by, self.steps)
             return ranking_frame(wide, by, self.step_index(step), [by, *self.metrics], per)
+        check_is_no_probe(self.probes, by)
         rows, place = self._rows_at(self.step_index(step), per, roles)
         return ranking_frame(rows, by, place, self.metrics, per)
 

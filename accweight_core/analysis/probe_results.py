@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from accweight_core.analysis.probe_names import Documents, fits, names_of, outdated
 from accweight_core.arguments import brief, checked_text
-from accweight_core.errors import UnknownNameError
+from accweight_core.errors import StoreError, UnknownNameError
 from accweight_core.store.probe_store import STEP, FieldDocument, ProbeStore, probes_in
 from accweight_core.text import meant
 
@@ -25,11 +27,20 @@ NO_ROWS = (STEP, "component", "bound")
 
 
 class ProbeResult:
-    """What one probe found at the steps that are finished."""
+    """What one probe found at the steps that are finished.
 
-    def __init__(self, store: ProbeStore) -> None:
-        """Use results on disk."""
-        self._store = store
+    Attributes:
+        older: Folders of results of older versions of the probe, which these take the place of.
+    """
+
+    def __init__(self, store: ProbeStore, older: Sequence[Path] = ()) -> None:
+        """Use results on disk.
+
+        Args:
+            store: The results.
+            older: Folders of results of older versions of the probe, which these take the place of.
+        """
+        self._store, self.older = store, tuple(older)
         document = store.document
         self._places = [store.place_of(step) for step in document.finished]
         self._fields = {field.name: field for field in document.fields}
@@ -50,6 +61,19 @@ class ProbeResult:
         return self._store.folder
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of the result itself, in sentences without a full stop."""
+        if not self.older:
+            return ()
+        names = " and ".join(folder.name for folder in self.older)
+        told, folders = (
+            ("an older result of this, by an earlier version of the probe, is", "folder")
+            if len(self.older) == 1
+            else ("older results of this, by earlier versions of the probe, are", "folders")
+        )
+        return (f"{told} not shown; to remove it, delete the {folders} {names} in probes/",)
+
+    @property
     def number(self) -> int:
         """How many results the analysis had before it was begun; tells the order of results."""
         return self._store.document.number
@@ -58,6 +82,11 @@ class ProbeResult:
     def options(self) -> dict[str, Any]:
         """Options of the probe."""
         return dict(self._store.document.options)
+
+    @property
+    def asked(self) -> str:
+        """The text that asks for it, such as "embedding:method=tsne"; without default options."""
+        return self._store.document.asked or self.name
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -220,8 +249,9 @@ def _plain(value: Any) -> Any:
 class Probes(Mapping[str, ProbeResult]):
     """The results of probes by name, as they are on disk when asked for.
 
-    A probe that was asked for in several ways (other options, data or network) has a name with a
-    digest for each, such as "embedding-3f2a90c1d7e4"; its plain name is the latest of them.
+    Those of a probe that was asked for in several ways are told apart by their options, such as
+    "embedding:method=tsne" (`accweight_core.analysis.probe_names`). Only the newest is there of
+    results that several versions of a probe have computed for the same question.
     """
 
     def __init__(self, analysis: Path | None) -> None:
@@ -232,34 +262,96 @@ class Probes(Mapping[str, ProbeResult]):
         """Return the names."""
         return f"<Probes: {', '.join(self) or 'none'}>"
 
-    def _folders(self) -> list[str]:
-        return [] if self._analysis is None else probes_in(self._analysis)
+    def _folders(self) -> dict[str, list[str]]:
+        """Return the folders of each probe."""
+        found: dict[str, list[str]] = {}
+        for folder in [] if self._analysis is None else probes_in(self._analysis):
+            found.setdefault(folder.rpartition("-")[0], []).append(folder)
+        return found
+
+    def _held(self, probe: str, folders: Sequence[str]) -> _Held:
+        """Return the names of the results of one probe; a damaged one has that of its folder."""
+        documents, broken = {}, {}
+        for folder in folders:
+            try:
+                documents[folder] = self._store(folder).document
+            except (StoreError, OSError):
+                broken[folder if len(folders) > 1 else probe] = folder
+        old = outdated(documents)
+        shown = {folder: one for folder, one in documents.items() if folder not in old}
+        names = {name: folder for folder, name in names_of(shown).items()} if shown else {}
+        return _Held(names | broken, documents, old)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The name of each result, by that of its folder."""
+        held = (self._held(probe, folders) for probe, folders in self._folders().items())
+        return {folder: name for one in held for name, folder in one.names.items()}
 
     def __iter__(self) -> Iterator[str]:
         """Yield a name per result, the plain one if a probe was asked for in one way."""
-        folders = self._folders()
-        names = [folder.rpartition("-")[0] for folder in folders]
-        for folder, name in zip(folders, names, strict=True):
-            yield name if names.count(name) == 1 else folder
+        for probe, folders in self._folders().items():
+            yield from (probe,) if len(folders) == 1 else self._held(probe, folders).names
 
     def __len__(self) -> int:
         """Return the number of results."""
-        return len(self._folders())
+        return sum(1 for _ in self)
 
     def __getitem__(self, name: str, /) -> ProbeResult:
-        """Return a result by its name, or by its name and digest.
+        """Return a result by its name, by the probe and some options, or by its folder.
+
+        Of several that fit, the latest.
 
         Raises:
             UnknownNameError: If there is none.
             StoreError: If it is damaged.
         """
-        folders = self._folders()
-        found = [f for f in folders if name in (f, f.rpartition("-")[0])]
-        if not found or self._analysis is None:
+        checked_text(name, "a result of a probe")
+        held, folder = _Held({}), None
+        for probe, folders in self._folders().items():
+            if name.startswith(probe):
+                held = self._held(probe, folders)
+                folder = held.names.get(name) or (name if name in folders else held.latest(name))
+            if folder is not None:
+                break
+        if folder is None or self._analysis is None:
             known = ", ".join(self) or "none"
             raise UnknownNameError(
                 f"{self._analysis or 'an analysis in memory'}: has no results of probe "
                 f"{brief(name)}; {meant(name, self)}it has {known}; accweight probe computes them"
             )
-        stores = [ProbeStore.open(self._analysis, folder) for folder in found]
-        return ProbeResult(max(stores, key=lambda store: store.document.number))
+        older = [self._store(one).folder for one in held.older(folder)]
+        return ProbeResult(self._store(folder), older)
+
+    def _store(self, folder: str) -> ProbeStore:
+        """Return the results in a folder of the analysis, which is on disk."""
+        return ProbeStore.open(self._analysis or Path(), folder)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The results of one probe.
+
+    Attributes:
+        names: Their folders by name, without those that newer ones take the place of.
+        documents: What was asked, by folder.
+        outdated: The newer folder by that of each older result.
+    """
+
+    names: Mapping[str, str]
+    documents: Documents = field(default_factory=dict)
+    outdated: Mapping[str, str] = field(default_factory=dict)
+
+    def latest(self, asked: str) -> str | None:
+        """Return the folder of the latest result that a text may mean."""
+        fitting = [
+            folder
+            for folder in self.names.values()
+            if folder in self.documents
+            and fits(self.documents[folder].probe, self.documents[folder].options, asked)
+        ]
+        return max(fitting, key=lambda folder: self.documents[folder].number, default=None)
+
+    def older(self, folder: str) -> list[str]:
+        """Return the folders that a result takes the place of."""
+        return [old for old, newer in self.outdated.items() if newer == folder]

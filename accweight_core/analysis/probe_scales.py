@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 WIDE = 1000
 """How many times the smallest value the largest is, from which on curves are logarithmic."""
 
+BANDS = "bands"
+"""Attribute of a result: the two arrays that bound the band around another one, by its name.
+
+The three are one chart, a line and a band.
+"""
+
 EDGE = 0.04
 """Room above and below curves, as a share of their range."""
 
@@ -77,11 +83,24 @@ def are_of_classes(result: ProbeResult, axis: str) -> bool:
     return axis == "class" or (bool(names) and result.labels(axis) == names)
 
 
+def bands_of(result: ProbeResult) -> dict[str, tuple[str, str]]:
+    """Return the names of the lower and the upper bound of each array that is drawn with a band."""
+    found = {}
+    for name, bounds in (result.attributes.get(BANDS) or {}).items():
+        known = [one for one in (name, *bounds) if one in result.arrays]
+        if len(known) == 3 and len({result.fields[one].axes for one in known}) == 1:
+            found[name] = (bounds[0], bounds[1])
+    return found
+
+
 def told_and_empty(result: ProbeResult, names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the arrays that are drawn as curves, and those that have no number at any step.
 
-    If none has a number, all are drawn, so that there is something to see.
+    If none has a number, all are drawn, so that there is something to see. Bounds of a band are
+    drawn with what is in it.
     """
+    bounds = {bound for pair in bands_of(result).values() for bound in pair}
+    names = [name for name in names if name not in bounds]
     empty = [name for name in names if not np.isfinite(result.array(name)).any()]
     told = [name for name in names if name not in empty]
     return (told, empty) if told else (empty, [])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from accweight_core.analysis.probe_names import in_files, steps_said
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.cli.output import Page
 from accweight_core.cli.tables import Table, number
@@ -18,8 +19,14 @@ from accweight_core.probes.probe import RUNS_NETWORK, Probe
 from accweight_core.probes.registry import probes
 from accweight_core.text import plain
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 MOST_STEPS = 20
 """Rows of a table of steps; of more steps, evenly chosen ones are shown."""
+
+MOST_LAYERS = 20
+"""Rows of a table of layers; of more layers, those of the largest first number are shown."""
 
 MOST_COLUMNS = 7
 """Numbers per row."""
@@ -106,7 +113,7 @@ def write_figures(results: Mapping[str, ProbeResult], folder: str) -> list[Path]
 
     home = folder_of_figures(folder)
     return [
-        write_figure(draw(), home / f"{name}-{figure}.png", overwrite=True)
+        write_figure(draw(), home / f"{in_files(name)}-{figure}.png", overwrite=True)
         for name, result in results.items()
         for figure, draw in figures_of(result).items()
     ]
@@ -176,7 +183,7 @@ def write_movies(results: Mapping[str, ProbeResult], path: Path) -> list[Path]:
     from accweight_core.cli import output
 
     films = {
-        f"{name}-{array}": draw
+        f"{in_files(name)}-{array}": draw
         for name, result in results.items()
         for array, draw in movies_of(result).items()
     }
@@ -223,8 +230,9 @@ def page(result: ProbeResult) -> Page:
     asked = spec_of(result.name, result.options)
     proof = f"; weights {result.proof}" if result.proof else ""
     lines: list[str | Table] = [
-        f"{plain(asked)}: {len(result.steps)} steps{proof}",
+        f"{plain(asked)}: {steps_said(result.steps.tolist())}{proof}",
         *(plain(line) for line in _summary(result)),
+        *(f"note: {plain(note)}" for note in result.notes),
         "",
     ]
     table = result.table()
@@ -234,7 +242,8 @@ def page(result: ProbeResult) -> Page:
         kind = probes().get(result.name)
         step = result.steps[0 if kind is not None and kind.told_at == "first" else -1]
         table = table[table["step"] == step].drop(columns="step")
-        lines[-1:] = [f"at step {step}:", ""]
+        table, which = _leading(table)
+        lines[-1:] = [f"at step {step}{which}:", ""]
     elif len(table) > MOST_STEPS:
         places = np.unique(np.linspace(0, len(table) - 1, MOST_STEPS).round().astype(int))
         table = table.iloc[places]
@@ -244,6 +253,18 @@ def page(result: ProbeResult) -> Page:
     ]
     heads = tuple(str(name) for name in table.columns)
     return [*lines, Table.of_rows(heads, rows, *heads[0 if heads[0] == "step" else 1 :]), ""]
+
+
+def _leading(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the rows of the largest values of many layers, and which they are, in words."""
+    known = [name for name in table.columns[1:] if table[name].notna().any()]
+    if len(table) <= MOST_LAYERS or not known:
+        return table, ""
+    by, left = known[0], len(table) - MOST_LAYERS
+    first = table.sort_values(by, ascending=False, kind="stable", na_position="last")
+    return first.head(MOST_LAYERS), (
+        f", the {MOST_LAYERS} layers of the largest {by} ({left:,} more; --json has all)"
+    )
 
 
 def _summary(result: ProbeResult) -> list[str]:

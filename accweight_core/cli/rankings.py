@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.findings import findings
 from accweight_core.analysis.probe_metrics import (
+    check_is_no_probe,
     is_probe_metric,
+    others_of,
     probe_metric,
     with_probe_metric,
 )
@@ -47,10 +49,14 @@ def ranking_json(
     """Return the JSON document of ``rank --json``."""
     index, counted = analysis.step_index(step), tuple(roles or analysis.header.roles)
     measured, words = analysis.measured(per, counted), ""
+    others: tuple[str, ...] = ()
     if by is not None and is_probe_metric(by):
         _check_of_layers(by, per)
         words = probe_metric(analysis.probes, by, analysis.steps).words
         measured = with_probe_metric(measured, analysis.probes, by, analysis.steps)
+        others = others_of(analysis.probes, by)
+    elif by is not None:
+        check_is_no_probe(analysis.probes, by)
     chosen = chosen_metric(measured, by, index)
     rows = ranking(measured, chosen.by, index, per)
     totals = {row.name: row.totals for row in measured}
@@ -66,7 +72,7 @@ def ranking_json(
         "rows": len(rows),
         "ranking": rows[:top],
         "evidence": words or TABLE[chosen.by].sentence,
-        "notes": [*analysis.restarts, *chosen.notes],
+        "notes": [*analysis.restarts, *chosen.notes, *others],
     }
 
 

@@ -47,7 +47,7 @@ class DecisionSurface(Probe):
     name, version, needs = "decision_surface", 3, Needs.FORWARD
     reading = (
         "A unit is above 0 where it is orange, below where blue, each by its own largest value. "
-        "The last picture is the class predicted, bright where the network is sure. A link is a "
+        "The last picture is the class predicted, pale where the network is not sure. A link is a "
         "weight: orange above 0, blue below, as wide as it is large, on one scale for all steps."
     )
 

@@ -41,7 +41,7 @@ from accweight_core.text import some
 class HiddenResponse(Probe):
     """What each hidden unit answers to: its expected response, units and inputs in groups."""
 
-    name, version, needs = "hidden_response", 2, Needs.FORWARD
+    name, version, needs = "hidden_response", 3, Needs.FORWARD
     reading = (
         "Bright: the state rises when this input comes, dark: it falls. A mean over all contexts: "
         "a unit that answers to an input in one context alone has a pale cell."

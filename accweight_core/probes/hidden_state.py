@@ -20,16 +20,28 @@ from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.collecting import Values
 from accweight_core.probes.context import Context
 from accweight_core.probes.known import ratio
-from accweight_core.probes.probe import Array, Needs, Probe, Schema, array, option
-from accweight_core.probes.timed import States, names_at_times
+from accweight_core.probes.probe import (
+    Array,
+    Needs,
+    Probe,
+    Results,
+    Schema,
+    array,
+    final,
+    option,
+)
+from accweight_core.probes.timed import States, names_at_times, span_text
 from accweight_core.text import some
+
+SHOWN = 6
+"""Spans that are told of those found."""
 
 
 @dataclass
 class HiddenState(Probe):
     """The pattern of hidden units in a span of a sequence, and the same pattern elsewhere."""
 
-    name, version, needs = "hidden_state", 2, Needs.FORWARD
+    name, version, needs = "hidden_state", 3, Needs.FORWARD
     reading = (
         "States of the chosen sequence, units down and times across, the span marked. That spans "
         "share a pattern is a guess at what it stands for; agreement has to be held against that "
@@ -47,7 +59,7 @@ class HiddenState(Probe):
     def start(self, context: Context) -> Schema:
         """Return the arrays, by the times and units of the layer."""
         layer = States.of(context, self.layer)
-        node, times, names = layer.node, layer.times, names_at_times(context, self.sample)
+        node, times = layer.node, layer.times
         self._states = context.collect(Values(lambda batch: layer.of_batch(batch).astype("f4")))
         if self.begin_at + self.length > times:
             raise ArgumentValueError(
@@ -57,11 +69,14 @@ class HiddenState(Probe):
         rows = np.union1d(context.chosen_rows(self.points), context.checked_rows([self.sample]))
         self._place = int(np.searchsorted(rows, self.sample))
         self._kept = min(self.matches, len(rows) * (times - self.length + 1) - 1)
+        self._rows, self._named = rows, names_at_times(context, rows)
+        own = self._named[self._place] if self._named else []
         targets = context.data.targets
         is_timed = targets.ndim == 2 and targets.shape[1] == times
         self._targets = targets[rows].astype(np.float64) if is_timed else None
         return Schema.of(
-            {"unit": layer.units, "time": times, "rank": self._kept, "row": 3},
+            {"unit": layer.units, "time": times, "rank": self._kept, "row": 3,
+             "span": self._kept},
             array("states", "step unit time", "states of the sequence"),
             array("pattern", "step unit", "1 if a unit is on throughout the span"),
             array("correlation", "step unit",
@@ -71,7 +86,8 @@ class HiddenState(Probe):
             array("overlap", "step", "mean share of units in common with the spans found"),
             array("found", "step rank row",
                   "spans found, the most alike first: sequence, first time, units in common"),
-            attributes={"node": node, "rows": rows.tolist(), SHOWN_AS: {"time": names},
+            final("alike", "span", "units in common with the spans found at the last step"),
+            attributes={"node": node, "rows": rows.tolist(), SHOWN_AS: {"time": own},
                         MARKED: {"time": [*range(self.begin_at, self.begin_at + self.length)]}},
             rows=rows,
         )  # fmt: skip
@@ -113,19 +129,36 @@ class HiddenState(Probe):
             "by_chance": (ends == own).mean(),
         }
 
+    def finish(self, results: Results) -> Mapping[str, Array]:
+        """Return how alike the spans found at the last step are."""
+        self._last = results.at("found", len(results.steps) - 1)
+        return {"alike": self._last[:, 2]}
+
+    def labels(self, values: Mapping[str, Array]) -> Mapping[str, tuple[str, ...]]:
+        """Return where the spans found at the last step are, and what comes in there."""
+        return {"span": tuple(self._span(int(r), int(first)) for r, first, _ in self._last)}
+
+    def _span(self, place: int, first: int) -> str:
+        where = f"sample {self._rows[place]} from {first}"
+        if not self._named:
+            return where
+        return f"{span_text(self._named[place], first, self.length)} ({where})"
+
     @classmethod
     def summary(cls, result: ProbeResult) -> Sequence[str]:
         """Return the units of the pattern, and the first spans that have it, at the last step."""
-        said, rows = result.options, result.attributes["rows"]
+        said, shown = result.options, result.attributes.get(SHOWN_AS) or {}
         on = np.flatnonzero(result.array("pattern")[-1] > 0)
         span = f"from time {said['begin_at']} of sample {said['sample']}"
         if not len(on):
             line = f"no unit is on {span}, over {said['length']} times: lower threshold="
             return [f"{line}{said['threshold']:g}, or choose begin_at= and length= otherwise"]
-        spans = [f"{rows[int(row)]} from {first:.0f} ({share:.0%})"
-                 for row, first, share in result.array("found")[-1]]  # fmt: skip
-        units = some(list(map(str, on)), 12)
-        lines = [f"on {span}: {units}", f"most alike: sample {some(spans, 5)}"]
+        units, names = some(list(map(str, on)), 12), shown.get("time") or ()
+        text = f" {span_text(names, said['begin_at'], said['length'])}" if names else ""
+        lines = [f"on {span}{text}: {units}"]
+        found = [*zip(result.array("alike"), result.labels("span"), strict=True)]
+        lines += ["most alike, by the share of units in common:"] if found else []
+        lines += [f"{share:.0%} {where}" for share, where in found[:SHOWN]]
         agree, chance = result.array("agreement")[-1], result.array("by_chance")[-1]
         if np.isfinite(agree):
             lines.append(f"of these {agree:.0%} have the target of the span, of all {chance:.0%}")

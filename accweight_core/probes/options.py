@@ -8,14 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from accweight_core.analysis.probe_names import SEVERAL, spelled
 from accweight_core.arguments import brief
 from accweight_core.errors import ArgumentTypeError, ArgumentValueError, UnknownNameError
 from accweight_core.probes.probe import Limits, Probe
 from accweight_core.probes.registry import probe_named, probes
 from accweight_core.text import meant
-
-SEVERAL = "+"
-"""What separates the values of an option that takes several."""
 
 NO_LIMITS = Limits()
 
@@ -85,15 +83,25 @@ def spec_of(name: str, values: Mapping[str, Any]) -> str:
         values: Its options by name, as JSON values.
     """
     kind = probes().get(name)
-    usual = {option.name: option.default for option in options_of(kind)} if kind else {}
-    given = []
+    return _without_defaults(name, values, options_of(kind) if kind else ())
+
+
+def asked_of(probe: Probe) -> str:
+    """Return the text that asks for a probe as it is; it need not be installed."""
+    return _without_defaults(probe.name, values_of(probe), options_of(type(probe)))
+
+
+def _without_defaults(name: str, values: Mapping[str, Any], known: Sequence[Option]) -> str:
+    usual = {option.name: option.default for option in known}
+    given = {}
     for option, value in values.items():
         default = usual.get(option)
-        if value is None or (list(default) if isinstance(default, tuple) else default) == value:
-            continue
-        text = SEVERAL.join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-        given.append(f"{option}={text.lower() if isinstance(value, bool) else text}")
-    return f"{name}:{','.join(given)}" if given else name
+        if (
+            value is not None
+            and (list(default) if isinstance(default, tuple) else default) != value
+        ):
+            given[option] = value
+    return spelled(name, given)
 
 
 def parsed_probe(text: str) -> Probe:

@@ -20,7 +20,7 @@ from accweight_core.probes.context import Context
 from accweight_core.probes.identity import engine_of, network_digest, probe_digest
 from accweight_core.probes.kept_samples import keep_samples
 from accweight_core.probes.network import BoundNetwork, Network
-from accweight_core.probes.options import values_of
+from accweight_core.probes.options import asked_of, values_of
 from accweight_core.probes.passes import Asked, Passes
 from accweight_core.probes.probe import RUNS_NETWORK, Array, Probe, Schema
 from accweight_core.probes.steps import chosen_steps
@@ -155,6 +155,7 @@ class Probing:
             labels={axis: tuple(names) for axis, names in schema.labels.items()},
             layers=binding.renamed if runs and binding else {},
             attributes=dict(schema.attributes),
+            asked=asked_of(one),
         )
 
     def _measure(

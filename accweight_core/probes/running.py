@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ def probe(
             that is analysed here is observed for the probes that ask for it.
 
     Returns:
-        The results by the names of the probes; of several of one name, by name and digest.
+        The results by the names of the probes; of several of one probe, by their options, as
+        "embedding:method=tsne".
 
     Raises:
         AccweightError: If something does not fit; each cause has its own class.
@@ -111,11 +113,11 @@ def probe(
 
 
 def _by_name(analysis: Analysis, folders: Sequence[str]) -> dict[str, ProbeResult]:
-    """Return results by the names of their probes; of several of one name, by their folders."""
+    """Return results by the names of their probes; of several of one probe, by their options."""
     found = {folder: analysis.probes[folder] for folder in folders}
-    plain = [result.name for result in found.values()]
+    plain, own = Counter(result.name for result in found.values()), analysis.probes.names
     return {
-        result.name if plain.count(result.name) == 1 else folder: result
+        result.name if plain[result.name] == 1 else own.get(folder, folder): result
         for folder, result in found.items()
     }
 

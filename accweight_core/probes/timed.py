@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
 from accweight_core.probes.probe import Array, Batch
 from accweight_core.probes.units import UnitAxes
-from accweight_core.probes.varied import token_names
+from accweight_core.probes.varied import BLANKS, named, token_names
 from accweight_core.schema import Kind
+
+LETTERS, WORDS = 6, 3
+"""How many are shown before and behind a span."""
 
 RECURRENT = (Kind.RNN, Kind.LSTM, Kind.GRU)
 
@@ -62,12 +64,27 @@ class States:
         return self.axes.of(batch.outputs[self.node])
 
 
-def names_at_times(context: Context, sample: int) -> list[str]:
-    """Return what comes in at every time of a sample, if it is tokens, or one of named features."""
+def names_at_times(context: Context, rows: Array) -> list[list[str]]:
+    """Return what comes in at every time of samples, if it is tokens, or one of named features."""
     values, names = context.data.inputs[0], context.data.vocabulary
     if len(context.data.inputs) == 1 and values.ndim == 3 and values.shape[2] == len(names):
-        return [names[at] for at in values[sample].argmax(axis=1)]
-    return next(iter(token_names(context, np.array([sample]))), [])
+        return [named(one, names) for one in values[rows].argmax(axis=2).tolist()]
+    return token_names(context, rows)
+
+
+def span_text(names: Sequence[str], first: int, length: int) -> str:
+    """Return a span of a sequence between marks, amid what is before and behind it.
+
+    >>> span_text(list("in the end"), 3, 3), span_text(["it", "is", "not", "good"], 2, 2)
+    ('in «the» end', 'it is «not good»')
+    """
+    are_letters = all(len(name) <= 1 for name in names)
+    space, around = ("", LETTERS) if are_letters else (" ", WORDS)
+    end, blank = first + length, BLANKS[ord(" ")]
+    before = space.join(names[max(first - around, 0) : first]).replace(blank, " ")
+    behind = space.join(names[end : end + around]).replace(blank, " ")
+    parts = before, f"\xab{space.join(names[first:end])}\xbb", behind
+    return space.join(part for part in parts if part)
 
 
 def _first_with_times(context: Context) -> str:

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.analysis.probe_scales import BANDS
 from accweight_core.probes.context import Context
 from accweight_core.probes.probe import Array, Needs, Probe, Results, Schema, final, option
 from accweight_core.probes.unit_weights import filters_of, layers_with_filters
@@ -35,10 +36,10 @@ ROBUST = 1.4826
 class UnitSeries(Probe):
     """Curves of thousands of filters over the steps, thinned without losing outliers."""
 
-    name, version, needs = "unit_series", 1, Needs.WEIGHTS
+    name, version, needs = "unit_series", 2, Needs.WEIGHTS
     reading = (
         "First come the curves that leave all others, then ones that stand for the rest. The band "
-        "from low to high has nine of ten curves: what is drawn above it is rare, not typical."
+        "around the median has nine of ten curves: what is drawn above it is rare, not typical."
     )
 
     of: Literal["change", "norm"] = option(
@@ -59,11 +60,11 @@ class UnitSeries(Probe):
             {"unit": min(self.keep, len(self._names))},
             final("series", "step unit", f"{words} of a filter"),
             final("deviation", "unit", "largest robust deviation of a curve"),
-            final("median", "step", f"median of all filters: {words}"),
+            final("median", "step", f"{words}: median of all filters, in a band with nine of ten"),
             final("low", "step", "what one filter of twenty is below"),
             final("high", "step", "what one filter of twenty is above"),
             final("outliers", "step", "filters that leave the others at the step"),
-            attributes={"filters": len(self._names)},
+            attributes={"filters": len(self._names), BANDS: {"median": ["low", "high"]}},
         )
 
     def _curves(self, parameter: Parameter, steps: Sequence[int]) -> Array:

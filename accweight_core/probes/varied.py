@@ -168,6 +168,10 @@ class Varied:
         return self._bound.patch({self.node: partial(self.axes.tensor_like, values=values)})
 
 
+BLANKS = {ord(" "): "\u2423", ord("\n"): "\u21b5", ord("\t"): "\u2192", ord("\r"): "\u240d"}
+"""Signs for what cannot be seen."""
+
+
 def is_whole(context: Context) -> bool:
     """Tell whether the network takes whole numbers, and not pixels made numbers."""
     dtype = context.network.inputs[0].dtype
@@ -186,10 +190,17 @@ def token_names(context: Context, rows: Array) -> list[list[str]]:
 def named(numbers: Iterable[int], names: Sequence[str]) -> list[str]:
     """Return the name of each number, the number itself where there is none.
 
-    >>> named([1, 7], ["a", "b"])
-    ['b', '7']
+    Names that are only blanks are shown by signs.
+
+    >>> named([1, 7, 2], ["a", "b", " "])
+    ['b', '7', '\u2423']
     """
-    return [names[one] if 0 <= one < len(names) else str(one) for one in numbers]
+    return [seen(names[one]) if 0 <= one < len(names) else str(one) for one in numbers]
+
+
+def seen(name: str) -> str:
+    """Return a name, with a sign for each blank, tab and end of a line if there is nothing else."""
+    return name.translate(BLANKS) if not name.strip() else name
 
 
 def differentiable_input(context: Context, instead: str) -> Array:

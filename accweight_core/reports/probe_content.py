@@ -64,7 +64,7 @@ def probes_content(analysis: Analysis, room: Room, but: Iterable[str] = ()) -> l
             result = analysis.probes[name]
             if result.name in but or not len(result.steps):
                 continue
-            found.append(probe_content(result, room))
+            found.append(probe_content(result, room, title=name))
         except (AccweightError, OSError) as error:
             found.append(_broken(name, str(error)))
     return found
@@ -73,23 +73,26 @@ def probes_content(analysis: Analysis, room: Room, but: Iterable[str] = ()) -> l
 def _broken(name: str, reason: str) -> Content:
     empty: Content = {"options": "", "spec": "", "command": "", "proof": "", "engine": ""}
     said = {"what": "", "said": [f"cannot be read: {reason}"], "reading": []}
-    rest: Content = {"names": [], "steps": [], "views": [], "table": None}
-    return {"name": name, "of": "", **empty, **said, **rest}
+    rest: Content = {"notes": [], "names": [], "steps": [], "views": [], "table": None}
+    return {"name": name, "title": name, "of": "", **empty, **said, **rest}
 
 
-def probe_content(result: ProbeResult, room: Room, command: str = "") -> Content:
+def probe_content(result: ProbeResult, room: Room, command: str = "", title: str = "") -> Content:
     """Return what is said of a result.
 
     Args:
         result: The result.
         room: How much may be shown of it.
         command: The command that makes it again.
+        title: What it is called beside other results; by default as the probe.
 
     Raises:
         StoreError: If it is damaged.
     """
     kind, attributes = probes().get(result.name), result.attributes
     views = [view for name in _shown(result) if (view := view_of(result, name, room)) is not None]
+    told = [view for view in views if _has_numbers(view)]
+    views = told or views
     if any(view["kind"] == ResultKind.LINKS for view in views):  # which shows the same pictures
         views = [view for view in views if view["name"] != "images"]
     kinds = dict.fromkeys(ResultKind(view["kind"]) for view in views)
@@ -97,6 +100,7 @@ def probe_content(result: ProbeResult, room: Room, command: str = "") -> Content
     reading = [getattr(kind, "reading", ""), *(READING.get(one, "") for one in kinds)]
     return {
         "name": result.name,
+        "title": title or result.name,
         "of": str(attributes.get("parameter") or attributes.get("node") or ""),
         "options": spec_of(result.name, result.options).partition(":")[2],
         "spec": spec_of(result.name, result.options),
@@ -105,12 +109,19 @@ def probe_content(result: ProbeResult, room: Room, command: str = "") -> Content
         "engine": result.engine,
         "what": _what(kind),
         "said": said,
+        "notes": list(result.notes),
         "names": names_at_front(result, said),
         "reading": [line for line in reading if line],
         "steps": result.steps.tolist(),
         "views": views,
         "table": _table(result),
     }
+
+
+def _has_numbers(view: Content) -> bool:
+    """Tell whether there is something to see: curves without any number are none."""
+    lines = [line for chart in view.get("charts", ()) for line in chart["lines"]]
+    return "charts" not in view or any(one is not None for line in lines for one in line)
 
 
 def names_at_front(result: ProbeResult, lines: Iterable[str]) -> list[str]:

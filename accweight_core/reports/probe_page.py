@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.analysis.probe_names import steps_said
+from accweight_core.analysis.probe_results import ProbeResult, Probes
 from accweight_core.io.target import replaced_whole, target_at
 from accweight_core.reports.probe_content import Content, probe_content
 from accweight_core.reports.probe_views import Room
@@ -37,9 +38,16 @@ def probe_page(
     """
     path = target_at(out, "a page")
     known = commands or {}
+    homes = {result.path.parent.parent for result in results}
+    titles = {folder: name for home in homes for folder, name in Probes(home).names.items()}
     with replaced_whole(path, overwrite=overwrite) as draft:
         found = [
-            probe_content(result, Room(), known.get(result.path.name, ""))
+            probe_content(
+                result,
+                Room(),
+                known.get(result.path.name, ""),
+                titles.get(result.path.name, ""),
+            )
             for result in results
             if len(result.steps)
         ]
@@ -50,7 +58,7 @@ def probe_page(
 def _html_of(found: Sequence[Content], results: Sequence[ProbeResult], command: str) -> str:
     run = results[0].path.parent.parent.name if results else ""
     steps = sorted({step for one in found for step in one["steps"]})
-    span = f"{len(steps)} steps, {steps[0]} to {steps[-1]}" if steps else "no steps"
+    span = steps_said(steps, span=True)
     return rendered(
         "probe_page.html",
         title=run,

@@ -93,7 +93,7 @@ def _share_curves(both: Sequence[Content], span: Sequence[int]) -> None:
         view["span"] = list(span)
     for name in charts[0].keys() & charts[1].keys():
         own = [side[name] for side in charts]
-        values = [v for chart in own for v in _known(chart["lines"])]
+        values = [v for chart in own for v in _known([*chart["lines"], *chart["band"]])]
         if values:
             scale = curve_scale(np.array(values))
             for chart in own:

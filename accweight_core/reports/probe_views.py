@@ -28,12 +28,13 @@ from accweight_core.analysis.probe_pictures import (
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.analysis.probe_scales import (
     are_of_classes,
+    bands_of,
     curve_scale,
     matrix_scale,
     told_and_empty,
     without_numbers,
 )
-from accweight_core.analysis.shown_names import marked_places, shown_names
+from accweight_core.analysis.shown_names import group_borders, marked_places, shown_names
 from accweight_core.analysis.unit_network import UnitNetwork, is_network
 from accweight_core.colours.png import pixel_png
 from accweight_core.pictures.sprites import sprite
@@ -111,15 +112,17 @@ def _curves(result: ProbeResult, name: str, room: Room) -> Content:
     shown = min(max(len(labels), 1), room.lines)
     places = _places(result, shown * len(alike), room.numbers)
     told, empty = told_and_empty(result, alike)
-    charts = []
+    charts, bands = [], bands_of(result)
     for one in told:
         values = result.array(one).astype(np.float64).reshape(len(result.steps), -1)
-        scale = curve_scale(values)
+        bounds = [result.array(bound).astype(np.float64) for bound in bands.get(one, ())]
+        scale = curve_scale(np.concatenate([values, *(bound[:, None] for bound in bounds)], axis=1))
         charts.append(
             {
                 "name": one,
                 "words": result.fields[one].words,
                 "lines": [_brief(values[places, at]) for at in range(shown)],
+                "band": [_brief(bound[places]) for bound in bounds],
                 "range": [scale.low, scale.high],
                 "log": scale.logarithmic,
             }
@@ -264,6 +267,7 @@ def _cells(result: ProbeResult, name: str, room: Room) -> Content | None:
     return {
         "rows": rows,
         "columns": rows,
+        "borders": group_borders(result, axes[1]),
         "places": places.tolist(),
         "values": [_brief(one) for one in counts],
     }
@@ -292,6 +296,7 @@ def _units(result: ProbeResult, name: str, room: Room) -> Content:
         "row_axis": rows,
         "columns": list(shown_names(result, columns))[:width],
         "marked": marked_places(result, columns),
+        "borders": [group_borders(result, axis) for axis in (rows, columns)],
         "left_out": f"{left_out} more rows are not shown" if left_out else "",
     }
 

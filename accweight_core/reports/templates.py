@@ -80,7 +80,7 @@ def _template(name: str, folder: Traversable | None) -> str:
 
 SCRIPTS = (
     "probe_time.js", "probe_curves.js", "probe_pictures.js", "probe_points.js", "probe_maps.js",
-    "probe_network.js", "probe_ridges.js", "probes.js",
+    "probe_network.js", "probe_ridges.js", "probe_columns.js", "probes.js",
 )  # fmt: skip
 
 

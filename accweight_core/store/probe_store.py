@@ -69,6 +69,8 @@ class ProbeDocument(Struct, frozen=True):
         probe: Its name.
         version: Its version.
         options: Its options.
+        asked: The text that asks for it, without options of their default value; empty in results
+            of older versions.
         steps: Steps of the run: the axis "step".
         finished: Steps that are finished, ascending.
         concluded: Steps that the final arrays were computed from.
@@ -101,6 +103,7 @@ class ProbeDocument(Struct, frozen=True):
     labels: dict[str, tuple[str, ...]] = {}
     layers: dict[str, str] = {}
     attributes: dict[str, Any] = {}
+    asked: str = ""
     format: Literal[1] = FORMAT
 
 

@@ -57,7 +57,7 @@ def opened_window(
         DisplayError: If there is no usable display.
     """
     session = Session(paths)  # report a wrong path before a window opens
-    session.probes.check(dict(chosen or {}).get("columns", ()))
+    named = _with_whole_names(session, dict(chosen or {}))
     if data is not None:
         from accweight_viewer.model.given_samples import GivenSamples  # with readers of samples
 
@@ -75,7 +75,7 @@ def opened_window(
     if preferences is not None:
         session.settings = preferences.settings()
         preferences.keep_recent(paths)
-    session.settings = session.settings.changed(**(chosen or {}))
+    session.settings = session.settings.changed(**named)
     if difference:
         session.comparison = "difference"
     window = MainWindow(
@@ -100,3 +100,17 @@ def opened_window(
     session.open_asked.connect(open_beside)
     window.show()
     return window
+
+
+def _with_whole_names(session: Session, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return settings in which metrics of probes have the names that the analysis has for them.
+
+    Raises:
+        UnknownNameError: If no analysis has one.
+    """
+    known = session.probes.known
+    if "columns" in chosen:
+        chosen["columns"] = tuple(dict.fromkeys(map(known, chosen["columns"])))
+    if "curve_metric" in chosen:
+        chosen["curve_metric"] = known(chosen["curve_metric"])
+    return chosen

@@ -7,7 +7,9 @@ function curves(element, view, probe, time) {
   const [kind, tones] = view.of_classes ? ["class", CLASSES] : ["curve", NAMED]; // as points of classes have them
   const rounds = view.labels.length <= 2 * tones ? 2 : 1, named = rounds * tones; // dashed the second time
   const tone = (line) => `--${kind}-${line % tones}`;
-  const colour = (line) => css(line < named ? tone(line) : "--faint");
+  const drawn = view.of_classes ? (probe.views.find((one) => one.key && one.key.length) || { key: [] }).key : [];
+  const own = (line) => (drawn[line] && drawn[line][0] === view.labels[line] ? drawn[line][1] : null); // as pictures have it
+  const colour = (line) => own(line) || css(line < named ? tone(line) : "--faint");
   const grid = make("div", "charts");
   element.append(grid);
   const plots = [];
@@ -31,7 +33,8 @@ function curves(element, view, probe, time) {
       });
     }
     const name = best == null || !view.labels.length ? "" : `${view.labels[best]}: `;
-    one.told.textContent = best == null ? "\u00a0" : `${name}${read(one.chart.lines[best][idx])} at step ${steps[idx]}`;
+    const around = (one.chart.band || []).map((bound) => read(bound[idx ?? 0])).join(" to ");
+    one.told.textContent = best == null ? "\u00a0" : `${name}${read(one.chart.lines[best][idx])}${around && `, band ${around},`} at step ${steps[idx]}`;
   };
   function draw() {
     for (const one of plots) {
@@ -41,6 +44,8 @@ function curves(element, view, probe, time) {
         ticks: { stroke: css("--line"), width: 1, size: 4, ...more },
       });
       const upwards = axis(one.chart.log ? { filter: powers } : {});
+      const band = one.chart.band || [], last = one.chart.lines.length;
+      const bound = { stroke: "transparent", width: 0, points: { show: false } };
       one.plot = new uPlot({
         width: Math.max(one.room.clientWidth, 240), height: 170,
         scales: { x: { time: false, ...(view.span ? { range: view.span } : {}) }, y: { distr: one.chart.log ? 3 : 1, ...(one.chart.range ? { range: one.chart.range } : {}) } },
@@ -48,10 +53,11 @@ function curves(element, view, probe, time) {
                { ...upwards, size: 54, values: (self, ticks) => ticks.map((tick) => (tick == null ? "" : read(tick))) }],
         series: [{}, ...one.chart.lines.map((line, at) => ({
           stroke: colour(at), width: at < named ? 1.8 : 1, dash: at >= tones && at < named ? [6, 3] : undefined, spanGaps: false, points: { show: steps.length < 2 },
-        }))],
+        })), ...band.map(() => bound)],
+        bands: band.length ? [{ series: [last + 2, last + 1], fill: `color-mix(in srgb, ${colour(0)} 22%, transparent)` }] : [],
         cursor: { drag: { x: true, y: false }, points: { show: false } },
         hooks: { setCursor: [say(one)] },
-      }, [steps, ...one.chart.lines], one.room);
+      }, [steps, ...one.chart.lines, ...band], one.room);
       one.mark = make("div", "cursor-now");
       one.plot.over.append(one.mark);
     }
@@ -69,7 +75,7 @@ function curves(element, view, probe, time) {
     view.labels.slice(0, named).forEach((name, at) => {
       const entry = make("span"), mark = make("i", at >= tones ? "dashed" : "");
       mark.dataset.colour = tone(at);
-      mark.style.color = `var(${tone(at)})`;
+      mark.style.color = own(at) || `var(${tone(at)})`;
       entry.append(mark, name);
       entry.title = name;
       key.append(entry);

@@ -18,13 +18,19 @@ function cells(element, view, probe, time) {
   view.rows.forEach((text) => {
     const row = make("tr");
     row.append(make("th", "", text));
-    for (let at = 0; at < view.columns.length; at++) { const cell = make("td"); row.append(cell); found.push(cell); }
+    for (let at = 0; at < view.columns.length; at++) { const cell = make("td"); cell.append(""); row.append(cell); found.push(cell); }
     body.append(row);
+  });
+  const ends = view.borders.length ? [0, ...view.borders, size] : [];
+  ends.slice(1).forEach((end, at) => { // frames around the blocks of groups
+    const frame = make("i");
+    frame.style.setProperty("--of", end - ends[at]);
+    found[ends[at] * (size + 1)].append(frame);
   });
   table.append(top, body);
   room.append(table);
   element.append(room);
-  notes(element, "colours: dark for none of a row, bright for all; by the root of the share, so that few are seen");
+  notes(element, "colours: dark for none of a row, bright for all; by the root of the share, so that few are seen", view.borders.length ? "frames: groups" : "");
   let drawn = -1;
   const move = () => {
     const at = nearest(time, steps);
@@ -37,7 +43,7 @@ function cells(element, view, probe, time) {
         const share = (value || 0) / all, cell = found[row * size + column];
         cell.style.background = `rgb(${viridis(Math.sqrt(share)).join(" ")})`;
         cell.style.color = share > 0.35 ? "#111" : "#fff";
-        cell.textContent = value ? String(value) : "";
+        cell.firstChild.data = value ? String(value) : "";
       });
     }
   };
@@ -139,7 +145,15 @@ function units(element, view, probe, time) {
     [canvas.width, canvas.height] = [Math.max(count, 1), 1];
     const label = make("span", "", text);
     label.title = `${view.row_axis} ${text}`;
-    line.append(label, canvas);
+    const borders = view.borders[1].filter((border) => border < count);
+    const room = make("div", "cells-of");
+    room.append(canvas, ...borders.map((border) => {
+      const line = make("i");
+      line.style.left = `${(border / count) * 100}%`;
+      return line;
+    }));
+    line.append(label, room);
+    if (view.borders[0].includes(row)) line.classList.add("begins");
     if (!alike) line.append(make("span", "dim", `${count}`));
     whole.append(line);
     canvas.addEventListener("pointermove", (event) => {

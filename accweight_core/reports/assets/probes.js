@@ -7,8 +7,10 @@ document.querySelectorAll(".probes").forEach((root) => {
     const probe = probes[Number(element.dataset.probe)], view = probe.views[Number(element.dataset.view)];
     DRAWN[view.kind](element, view, probe, time);
   });
+  root.querySelectorAll(".views").forEach(arrange);
   time.tell();
   root.time = time;
 });
+dispatchEvent(new Event("resize")); // charts take the width that they have now
 document.documentElement.dataset.probes = "yes";
 document.documentElement.dataset.ready = "yes";

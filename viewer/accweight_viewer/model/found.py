@@ -5,7 +5,6 @@ Results are read once per state of a run. A damaged one is left out: the viewer 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
 from accweight_core.analysis.probe_results import ProbeResult, Probes
 from accweight_core.errors import AccweightError
 from accweight_core.io.stamp import stamp_if_there
-from accweight_core.probes.options import spec_of
 from accweight_core.schema import Stamp
 from accweight_core.store.documents import METADATA
 from accweight_core.store.graph_document import GRAPH
@@ -34,7 +32,7 @@ class FoundArray:
 
     Attributes:
         run: Index of the run.
-        probe: Name of the probe, with its digest if it was asked for in several ways.
+        probe: Name of the result: the probe, with options if it was asked for in several ways.
         array: Its name.
         stage: Index of the stage that is shown, of points at several.
         result: The result.
@@ -129,11 +127,10 @@ def found_arrays(
     """
     found = []
     for run, results in enumerate(runs):
-        shown = shown_names(results)
         of_run = f" \N{MIDDLE DOT} {names[run]}" if len(runs) > 1 else ""
         for probe, result in results.items():
             for array in arrays_of(result, *kinds):
-                title = f"{shown[probe]}{_of(result, shown[probe])}"
+                title = f"{probe}{_of(result, probe)}"
                 if array not in ("images", "coordinates", "views", "values", "links"):
                     title += f" \N{MIDDLE DOT} {array.replace('_', ' ')}"
                 if kind_of(result.fields[array]) is not ResultKind.STAGES:
@@ -142,24 +139,6 @@ def found_arrays(
                 for stage, name in enumerate(result.labels("stage")):
                     staged = f"{title} \N{MIDDLE DOT} {name}{of_run}"
                     found.append(FoundArray(run, probe, array, stage, result, staged))
-    return found
-
-
-def shown_names(results: Mapping[str, ProbeResult]) -> dict[str, str]:
-    """Return what each result is called on the screen, by its name.
-
-    Those of one probe that was asked for in several ways are told apart by their options, and
-    those on other samples or of another network by their order.
-    """
-    asked = {
-        probe: spec_of(result.name, result.options) if probe != result.name else probe
-        for probe, result in results.items()
-    }
-    found, times = {}, Counter[str]()
-    for probe in sorted(asked, key=lambda name: results[name].number):
-        spec = asked[probe]
-        times[spec] += 1
-        found[probe] = spec if times[spec] == 1 else f"{spec} ({times[spec]})"
     return found
 
 

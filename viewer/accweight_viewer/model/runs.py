@@ -33,7 +33,7 @@ from accweight_core.store.array_part import StoredArray
 from accweight_core.store.beside import name_of
 from accweight_core.store.header import Header
 from accweight_core.store.restarts import next_of
-from accweight_viewer.model.found import FoundStamps, found_stamps, results_of, shown_names
+from accweight_viewer.model.found import FoundStamps, found_stamps, results_of
 from accweight_viewer.model.nonfinite import (
     Counts,
     FirstNonFinite,
@@ -107,12 +107,7 @@ class ShownRun:
     @property
     def measures(self) -> Mapping[str, Floats]:
         """Loss, accuracy and the like over steps, of checkpoints and of probes."""
-        found, shown = probe_measures(self.results, self.steps), shown_names(self.results)
-        parts = {name: name.partition(".") for name in found}
-        named = {
-            f"{shown[probe]}.{array}": found[name] for name, (probe, _, array) in parts.items()
-        }
-        return {**self.header.measures, **named}
+        return {**self.header.measures, **probe_measures(self.results, self.steps)}
 
     @cached_property
     def results(self) -> Mapping[str, ProbeResult]:

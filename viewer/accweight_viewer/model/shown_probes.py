@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from accweight_core.analysis.probe_kinds import ResultKind
-from accweight_core.analysis.probe_metrics import is_probe_metric, probe_metric, probe_metric_names
+from accweight_core.analysis.probe_metrics import full_name, is_probe_metric, probe_metric_names
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.colours.scale import ColourScale, colour_table
 from accweight_core.metrics.table import DEFAULT, METRICS, TABLE
@@ -46,19 +46,18 @@ class ShownProbes:
             found |= probe_metric_names(run.results)
         return found
 
-    def check(self, metrics: Iterable[str]) -> None:
-        """Check that the metrics of probes among some are known of a run.
+    def known(self, metric: str) -> str:
+        """Return the whole name of a metric, which may be said with fewer options of its probe.
 
         Raises:
-            UnknownNameError: If one is not; lists those there are.
+            UnknownNameError: If no run has such a metric of a probe; lists those there are.
         """
-        runs, known = self._runs(), self.metric_words
-        for name in metrics:
-            if is_probe_metric(name) and name not in known:
-                found: dict[str, ProbeResult] = {}
-                for run in runs:
-                    found |= run.results
-                probe_metric(found, name, runs[0].steps)
+        if not is_probe_metric(metric) or metric in self.metric_words:
+            return metric
+        found: dict[str, ProbeResult] = {}
+        for run in self._runs():
+            found |= run.results
+        return full_name(found, metric)
 
     @property
     def unit_values(self) -> UnitValues | None:

@@ -60,7 +60,9 @@ class FoundPane(QtWidgets.QWidget, Pane):  # type: ignore[misc]
         at, note = self._found.step, self.note
         late = f"step {at} \N{MIDDLE DOT} " if note and at != self._found.session.step else ""
         self.head.list_choices(self._found.choices, self._found.chosen)
-        self.head.show_note(f"{late}{note}")
+        chosen = self._found.chosen
+        notes = () if chosen is None else chosen.result.notes
+        self.head.show_note("; ".join((f"{late}{note}", *notes)))
         self.view.update()
 
     def set_theme(self, theme: Theme) -> None:

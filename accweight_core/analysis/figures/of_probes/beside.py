@@ -11,6 +11,7 @@ from matplotlib.image import imread
 
 from accweight_core.analysis.figures.of_probes.choosing import Draw, figures_of
 from accweight_core.analysis.figures.page import MARGIN, TITLE, Drawing, cut
+from accweight_core.analysis.probe_names import in_files
 from accweight_core.analysis.probe_pairs import ProbePair
 from accweight_core.text import plain
 
@@ -28,7 +29,9 @@ def figures_beside(pairs: Mapping[str, ProbePair]) -> Mapping[str, tuple[Draw, D
     found: dict[str, tuple[Draw, Draw]] = {}
     for name, pair in pairs.items():
         left, right = (figures_of(result) for result in pair)
-        found |= {f"{name}-{one}": (left[one], right[one]) for one in left if one in right}
+        found |= {
+            f"{in_files(name)}-{one}": (left[one], right[one]) for one in left if one in right
+        }
     return found
 
 

@@ -23,9 +23,11 @@ from accweight_core.analysis.figures.page import (
     page,
     text_width,
 )
+from accweight_core.analysis.probe_names import steps_said
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.analysis.probe_scales import (
     are_of_classes,
+    bands_of,
     curve_scale,
     told_and_empty,
     without_numbers,
@@ -45,6 +47,9 @@ MOST_POWERS = 5
 """Powers of ten that are named beside a logarithmic panel."""
 
 LINE = 0.15
+BAND = 0.22
+"""Opacity of a band around a curve."""
+
 DARK_ENOUGH = 0.85
 """Part of the colour map that is legible on white."""
 
@@ -68,7 +73,14 @@ def curves_figure(result: ProbeResult, names: Sequence[str]) -> Drawing:
     colours = of_lines(len(layers)) if layers else [THEME.curves[0]]
     room = WIDTH - 2 * MARGIN - (NAMES if layers else 0)
     top, arrays = bottom + height, [result.array(name).astype(np.float64) for name in told]
-    scales = [_scale(values) for values in arrays]
+    bands = {
+        name: [result.array(one).astype(np.float64) for one in bounds]
+        for name, bounds in bands_of(result).items()
+    }
+    scales = [
+        _scale(np.stack([values, *bands.get(name, [])]))
+        for name, values in zip(told, arrays, strict=True)
+    ]
     left = MARGIN + 0.1 + max(scale.width for scale in scales)
     for name, values, scale in zip(told, arrays, scales, strict=True):
         field = result.fields[name]
@@ -80,6 +92,11 @@ def curves_figure(result: ProbeResult, names: Sequence[str]) -> Drawing:
         x = shares(result.steps)
         series = values.reshape(len(values), -1)
         marker = "o" if len(x) == 1 else ""
+        if name in bands:
+            low_bound, high_bound = bands[name]
+            axes.fill_between(
+                x, low_bound, high_bound, color=THEME.curves[0], alpha=BAND, linewidth=0
+            )
         for place, colour in enumerate(colours):
             (line,) = axes.plot(x, series[:, place], color=colour, linewidth=1.3, marker=marker)
             line.set_clip_on(False)  # a line of zeros lies on the edge
@@ -95,15 +112,16 @@ def _unnamed(layers: Sequence[str], what: str) -> str:
 
 
 def heading(result: ProbeResult) -> str:
-    """Return the title of a figure: the probe, and the layer or node if there is one."""
+    """Return the title of a figure: the probe with its options, and the layer or node if any."""
     of = result.attributes.get("parameter") or result.attributes.get("node") or ""
-    return f"{result.name}{' of ' + plain(of) if of else ''}"
+    is_told = not of or f"={of}" in result.asked
+    return f"{plain(result.asked)}{'' if is_told else ' of ' + plain(of)}"
 
 
 def subtitle(result: ProbeResult) -> str:
     """Return of which analysis, and whether the weights were in their places."""
     run = plain(result.path.parent.parent.name)
-    steps = f"{len(result.steps)} steps, {result.steps[0]} to {result.steps[-1]}"
+    steps = steps_said(result.steps.tolist(), span=True)
     return f"{run}: {steps}{'; weights ' + result.proof if result.proof else ''}"
 
 

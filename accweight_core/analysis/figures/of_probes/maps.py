@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from accweight_core.analysis.figures.page import (
     text_width,
 )
 from accweight_core.analysis.probe_results import ProbeResult
+from accweight_core.analysis.shown_names import group_borders
 from accweight_core.colours.scale import colour_table
 from accweight_core.text import plain
 
@@ -39,6 +41,7 @@ def map_figure(result: ProbeResult, name: str) -> Drawing:
     """Draw a matrix per step at the first and the last step, as shares of the rows."""
     names = [plain(label) for label in result.labels(result.fields[name].axes[1])]
     steps = list(dict.fromkeys(result.steps[[0, -1]].tolist()))
+    borders = group_borders(result, result.fields[name].axes[1])
     room = _names_room(names)
     one = room + SIDE + GAP
     body = SIDE + CAPTION + 0.35
@@ -47,6 +50,7 @@ def map_figure(result: ProbeResult, name: str) -> Drawing:
         [
             result.fields[name].words,
             "colours: dark for none of a row, light for all; by the root of the share",
+            "frames: groups of classes" if borders else "",
         ],
     )  # fmt: skip
     for number, step in enumerate(steps):
@@ -57,6 +61,7 @@ def map_figure(result: ProbeResult, name: str) -> Drawing:
         figure.write(left + room, bottom + 0.35 + SIDE + 0.08, f"step {step}", SMALL)
         axes = figure.panel(left + room, bottom + 0.35, SIDE, SIDE)
         _cells(axes, np.sqrt(share), names, room, low=0.0)
+        _frame(axes, [0, *borders, len(values)])
         if len(values) <= WRITTEN:
             _numbers(axes, values, np.sqrt(share))
     return figure
@@ -99,6 +104,15 @@ def _cells(axes: Axes, values: Floats, names: Sequence[str], room: float, low: f
     across = ticks if fits else ticks[:: max(len(ticks) // 4, 1)]
     axes.set_xticks(across, [cut(names[at], 0.7, SMALL) for at in across], parse_math=False)
     axes.tick_params(length=0, labelsize=SMALL, labelcolor=THEME.dim)
+
+
+def _frame(axes: Axes, ends: Sequence[int]) -> None:
+    """Draw a frame around each block on the diagonal, if there are several."""
+    for first, last in pairwise(ends) if len(ends) > 2 else ():
+        low, high = first - 0.5, last - 0.5
+        around = [low, high, high, low, low], [low, low, high, high, low]
+        for colour, width in ((THEME.ink, 3.0), ("#ffffff", 1.4)):  # seen on dark and on light
+            axes.plot(*around, color=colour, linewidth=width, clip_on=False)
 
 
 def _numbers(axes: Axes, values: Floats, share: Floats) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +24,7 @@ from accweight_core.analysis.figures.page import (
 )
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.analysis.probe_scales import matrix_scale
-from accweight_core.analysis.shown_names import marked_places, shown_names
+from accweight_core.analysis.shown_names import group_borders, marked_places, shown_names
 from accweight_core.colours.scale import colour_table
 from accweight_core.text import plain
 
@@ -35,6 +37,9 @@ LONGEST = 1.6
 
 CAPTION, BELOW, GAP = 0.24, 0.34, 0.25
 
+MOST_UPWARDS, TURNED = 48, 0.13
+"""Columns that have their names upwards if they are too long to stand across; inches of each."""
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -45,27 +50,33 @@ def matrix_figure(result: ProbeResult, name: str) -> Drawing:
     count, places = min(len(rows), MOST_ROWS), _places(result)
     values = result.array(name)[places, :count].astype(np.float64)
     low, high = matrix_scale(result, name)
-    wide = min(max(LEAST_WIDE, 0.3 * len(columns)), WIDE)
+    heads = _Heads.of([plain(text) for text in columns])
+    wide = heads.wide
     named = [cut(plain(row), LONGEST, SMALL, keep="end") for row in rows[:count]]
     room = max(text_width(text, SMALL) for text in named) + 0.1
     tall = max(count * HIGH, 0.5)
     across = 2 * MARGIN + room + len(places) * (wide + GAP) - GAP
     figure, bottom = page(
-        max(across, 4.6), tall + CAPTION + BELOW, heading(result), subtitle(result),
+        max(across, 4.6), tall + CAPTION + heads.below, heading(result), subtitle(result),
         [
             f"{field.words}; {field.axes[1]} down, {field.axes[2]} across",
             f"from {number(low)} (dark) to {number(high)} (bright); grey: no number",
             more(len(rows) - count, "row"),
+            f"1 {field.axes[2]} of {heads.every} is named" if heads.leaves_out else "",
         ],
     )  # fmt: skip
     for at, place in enumerate(places):
         left = MARGIN + room + at * (wide + GAP)
-        figure.write(left, bottom + BELOW + tall + 0.08, f"step {result.steps[place]}", SMALL)
-        axes = figure.panel(left, bottom + BELOW, wide, tall)
+        figure.write(left, bottom + heads.below + tall + 0.08, f"step {result.steps[place]}", SMALL)
+        axes = figure.panel(left, bottom + heads.below, wide, tall)
         axes.imshow(_colours(values[at], low, high), aspect="auto", interpolation="none")
         if at == 0:
             axes.set_yticks(range(count), named, parse_math=False)
-        _name_columns(axes, [plain(text) for text in columns], wide)
+        heads.write(axes)
+        for border in group_borders(result, field.axes[1]):
+            axes.axhline(border - 0.5, color="#ffffff", linewidth=1.2)
+        for border in group_borders(result, field.axes[2]):
+            axes.axvline(border - 0.5, color="#ffffff", linewidth=1.2)
         for column in marked_places(result, field.axes[2]):
             _mark(axes, column)
         axes.tick_params(length=0, labelsize=SMALL, labelcolor=THEME.dim)
@@ -98,10 +109,48 @@ def _mark(axes: Axes, column: int) -> None:
               transform=axes.get_xaxis_transform())  # fmt: skip
 
 
-def _name_columns(axes: Axes, names: list[str], wide: float) -> None:
-    """Name every column if there is room, else as many, evenly spaced, as have some."""
-    shown = [cut(text, 0.9, SMALL) for text in names]
-    longest = max(text_width(text, SMALL) for text in shown) + 0.08
-    every = max(1, math.ceil(len(names) / max(wide // longest, 1)))
-    at = list(range(0, len(names), every))
-    axes.set_xticks(at, [shown[place] for place in at], parse_math=False)
+@dataclass(frozen=True)
+class _Heads:
+    """The names of columns: across if there is room for each, else upwards, else some of them.
+
+    Attributes:
+        names: The names as they are written.
+        wide: Inches of the matrix.
+        below: Inches of the names.
+        upwards: Whether those that have no room across are turned.
+        every: Which columns are named: all, every second, and so on.
+    """
+
+    names: Sequence[str]
+    wide: float
+    below: float = BELOW
+    upwards: bool = False
+    every: int = 1
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether there are names that cannot be told from those that are written."""
+        return self.every > 1 and not all(name.isdecimal() for name in self.names)
+
+    @classmethod
+    def of(cls, columns: Sequence[str]) -> _Heads:
+        """Return how columns of these names are headed."""
+        names = [cut(text, 0.9, SMALL) for text in columns]
+        longest = max(text_width(text, SMALL) for text in names)
+        wide = min(max(LEAST_WIDE, 0.3 * len(names)), WIDE)
+        if len(names) * (longest + 0.08) <= wide:
+            return cls(names, wide)
+        if len(names) <= MOST_UPWARDS:
+            wide = max(wide, TURNED * len(names))
+            return cls(names, wide, longest + 0.15, upwards=True)
+        every = math.ceil(len(names) / max(wide // (longest + 0.08), 1))
+        return cls(names, wide, every=every)
+
+    def write(self, axes: Axes) -> None:
+        """Write them below a matrix."""
+        at = range(0, len(self.names), self.every)
+        shown = [self.names[place] for place in at]
+        axes.set_xticks(at, shown, parse_math=False)
+        for tick in axes.get_xticklabels() if self.upwards else ():
+            if text_width(tick.get_text(), SMALL) + 0.02 > self.wide / len(self.names):
+                tick.set_rotation(90)

@@ -6,6 +6,7 @@ until the next one. What is between two steps is drawn, not measured: the captio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -16,10 +17,10 @@ import numpy.typing as npt
 from accweight_core.analysis.figures.film import Frame, even
 from accweight_core.analysis.figures.of_probes.curves import heading, subtitle
 from accweight_core.analysis.figures.of_probes.points import painted, square_around
-from accweight_core.analysis.figures.page import MARGIN, SMALL, THEME, TITLE, more, page
+from accweight_core.analysis.figures.page import MARGIN, SMALL, THEME, TITLE, cut, more, page
 from accweight_core.analysis.motion import between
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
-from accweight_core.analysis.probe_pictures import pictures_at, scale_text
+from accweight_core.analysis.probe_pictures import are_strips, pictures_at, scale_text, unit_names
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.pictures.sprites import sprite
 from accweight_core.text import plain
@@ -27,6 +28,9 @@ from accweight_core.text import plain
 DPI = 120
 SIDE, ROOM = 6.0, 7.6
 """Inches of a plane of points, and of a line of pictures."""
+
+NAMES, CAPTION = 0.16, 1.9
+"""Inches of the names above pictures, and of the step beside the title."""
 
 BAR = 0.3
 """Inches of the time below a picture."""
@@ -64,7 +68,8 @@ class _Stage:
     """A page with a caption and the time, of which only what moves is drawn again."""
 
     def __init__(self, result: ProbeResult, wide: float, body: float, notes: list[str]) -> None:
-        self.figure, below = page(wide, body + BAR, heading(result), subtitle(result), notes)
+        title = cut(heading(result), wide - 2 * MARGIN - CAPTION, TITLE, "bold")
+        self.figure, below = page(wide, body + BAR, title, subtitle(result), notes)
         self.bottom = below + BAR
         self.room = wide - 2 * MARGIN
         high = self.figure.get_size_inches()[1]
@@ -126,36 +131,57 @@ def _sheets(result: ProbeResult, name: str, rate: int) -> Frames:
     first = pictures_at(result, name, int(result.steps[0]))
     shown = min(len(first), MOST_UNITS)
     whole, columns = _sheet(first[:shown])
-    high, wide = whole.shape[:2]
-    scale = min(ROOM / wide, SIDE / high)
+    head = math.ceil(NAMES / _scale(whole)) if not are_strips(result, name, first) else 0
+    whole, columns = _sheet(first[:shown], columns, head)
+    (high, wide), scale = whole.shape[:2], _scale(whole)
     body, width = high * scale, wide * scale
     notes = [scale_text(result, name), more(len(first) - shown, "picture")]
     across = max(width + 2 * MARGIN, 5.0)
     stage = _Stage(result, across, body, notes)
     axes = stage.figure.panel((across - width) / 2, stage.bottom, width, body)
     image = axes.imshow(whole, aspect="auto", interpolation="none")
+    if head:
+        for number, unit in enumerate(unit_names(result, name, len(first))[:shown]):
+            text = cut(plain(unit), first.shape[2] * scale, SMALL, keep="end")
+            axes.text(
+                number % columns * (first.shape[2] + GAP) - 0.5,
+                number // columns * (head + first.shape[1] + GAP) + 0.9 * head - 0.5,
+                text, fontsize=SMALL, color=THEME.dim, va="bottom", parse_math=False,
+            )  # fmt: skip
     drawn = 0
     for at, _, share in _times(len(result.steps), rate):
         if at != drawn:
             pictures = pictures_at(result, name, int(result.steps[at]))[:shown]
-            image.set_data(_sheet(pictures, columns)[0])
+            image.set_data(_sheet(pictures, columns, head)[0])
             stage.renew()
             drawn = at
         yield stage.frame(f"step {result.steps[at]}", share)
 
 
-def _sheet(pictures: Any, columns: int | None = None) -> tuple[Any, int]:
-    """Return pictures side by side in colour, with gaps of the colour of the page."""
+def _scale(whole: Any) -> float:
+    """Return the inches of a pixel of pictures side by side."""
+    high, wide = whole.shape[:2]
+    return min(ROOM / float(wide), SIDE / float(high))
+
+
+def _sheet(pictures: Any, columns: int | None = None, head: int = 0) -> tuple[Any, int]:
+    """Return pictures side by side in colour, with gaps of the colour of the page.
+
+    Args:
+        pictures: (pictures, height, width, channels) of bytes.
+        columns: How many stand in a row.
+        head: Pixels for a name above each.
+    """
     colour = [int(THEME.panel[at : at + 2], 16) for at in (1, 3, 5)]
     rgb = pictures if pictures.shape[-1] == 3 else pictures.repeat(3, axis=-1)
     count, high, wide, _ = rgb.shape
-    framed = np.empty((count, high + GAP, wide + GAP, 3), np.uint8)
+    framed = np.empty((count, head + high + GAP, wide + GAP, 3), np.uint8)
     framed[:] = colour
-    framed[:, :high, :wide] = rgb
+    framed[:, head : head + high, :wide] = rgb
     whole, across = sprite(framed, columns)
     empty = -count % across
     if empty:
-        whole[-(high + GAP) :, -empty * (wide + GAP) :] = colour
+        whole[-(head + high + GAP) :, -empty * (wide + GAP) :] = colour
     return whole[:-GAP, :-GAP], across
 
 

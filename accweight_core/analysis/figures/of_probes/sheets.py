@@ -44,7 +44,7 @@ KEY = 0.22
 """Inches of the names of classes below the pictures."""
 
 GAP = 0.06
-NAMES = 0.34
+NAMES, LEAST_LETTERS = 0.34, 5.5
 """Inches of the names of the units."""
 
 TOKENS = 0.16
@@ -87,10 +87,12 @@ def sheet_figure(result: ProbeResult, name: str) -> Drawing:
     begin = max(left, min(begin, least - MARGIN - key_width(key)))
     write_key(figure, begin, bottom, max(least, 4.6) - begin, key)
     top = bottom + body - NAMES
+    widest = max((text_width(plain(names[unit]), SMALL) for unit in shown[:-1]), default=0.0)
+    letters = max(SMALL * min(1.0, width / max(widest, 0.01)), LEAST_LETTERS)
     for column, unit in enumerate(shown):
         x = left + column * (width + GAP)
-        text = last if unit == shown[-1] else _short(names[unit], width)
-        figure.write(x, top + 0.06, text, SMALL, color=THEME.dim)
+        text = last if unit == shown[-1] else _short(names[unit], width, letters)
+        figure.write(x, top + 0.06, text, letters, color=THEME.dim)
     for line, (label, pictures) in enumerate(zip(labels, images, strict=True)):
         y = top - (line + 1) * (height + GAP) + GAP
         figure.write(MARGIN, y + height / 2 - 0.04, label, SMALL, color=THEME.dim)
@@ -160,7 +162,7 @@ def _tokens_that_fit(tokens: list[str], wide: float) -> list[str]:
     return [cut(plain(token), room, SMALL) for token in tokens]
 
 
-def _short(name: str, room: float) -> str:
+def _short(name: str, room: float, letters: float) -> str:
     """Return the name of a unit, or what is last in it, as far as there is room."""
     whole = plain(name)
-    return whole if text_width(whole, SMALL) <= room else cut(whole, room, SMALL, keep="end")
+    return whole if text_width(whole, letters) <= room else cut(whole, room, letters, keep="end")

@@ -1,0 +1,124 @@
+"""What results of probes are called: by their options, if a probe was asked for in several ways.
+
+    evaluate                  the only result of a probe
+    embedding:method=tsne     one of several, by its options that are not the default ones
+    evaluate#2                the second one of those options, of other samples or another network
+
+A result is found by fewer options too, and by its folder, such as embedding-3f2a90c1d7e4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from accweight_core.store.probe_store import ProbeDocument
+
+SEVERAL = "+"
+"""What separates the values of an option that takes several."""
+
+PATTERN = r"[a-z][a-z0-9_]{0,47}(-[0-9a-f]{12}|(:[^\n]{1,999})?(#[0-9]{1,6})?)"
+"""What a name of a result looks like."""
+
+Documents = Mapping[str, ProbeDocument]
+
+
+def option_text(value: Any) -> str:
+    """Return the value of an option as it is written on the command line."""
+    if isinstance(value, (list, tuple)):
+        return SEVERAL.join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def steps_said(steps: Sequence[int], *, span: bool = False) -> str:
+    """Return how many steps there are, in words, and the first and the last of several.
+
+    >>> steps_said([5]), steps_said([0, 9], span=True)
+    ('1 step', '2 steps, 0 to 9')
+    """
+    if len(steps) == 1:
+        return f"step {steps[0]}" if span else "1 step"
+    ends = f", {steps[0]} to {steps[-1]}" if span and len(steps) else ""
+    return f"{len(steps) or 'no'} steps{ends}"
+
+
+def in_files(name: str) -> str:
+    """Return the name of a result as a part of the names of files, which all systems take.
+
+    >>> in_files("embedding:layer=fc1,method=tsne")
+    'embedding-layer-fc1-method-tsne'
+    """
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-")[:120]
+
+
+def spelled(probe: str, options: Mapping[str, Any]) -> str:
+    """Return ``PROBE:option=value,...``; without the options that are None."""
+    given = [f"{name}={option_text(v)}" for name, v in options.items() if v is not None]
+    return f"{probe}:{','.join(given)}" if given else probe
+
+
+def outdated(documents: Documents) -> dict[str, str]:
+    """Return the results that a newer version of the probe has computed again.
+
+    Args:
+        documents: What was asked, by the folder of the result, of one probe.
+
+    Returns:
+        The folder of the newest one, by the folder of each that it takes the place of.
+    """
+    found = {}
+    for folder, one in documents.items():
+        later = [f for f, other in documents.items() if _is_newer(other, one)]
+        if later:
+            found[folder] = max(later, key=lambda f: (documents[f].version, documents[f].number))
+    return found
+
+
+def _is_newer(other: ProbeDocument, one: ProbeDocument) -> bool:
+    """Tell whether a result answers the question of another one, by a newer version.
+
+    A newer version may have more options, which the older one could not be asked for.
+    """
+    shared = one.options.keys() & other.options.keys()
+    return (
+        other.version > one.version
+        and bool(other.finished)
+        and (other.model, other.data, other.seed) == (one.model, one.data, one.seed)
+        and all(one.options[name] == other.options[name] for name in shared)
+    )
+
+
+def names_of(documents: Documents) -> dict[str, str]:
+    """Return what results of one probe are called, by the folder of each, oldest first.
+
+    Those of older versions do not tell default options: they have all in which results differ.
+    """
+    if len(documents) == 1:
+        return {folder: one.probe for folder, one in documents.items()}
+    options = dict.fromkeys(name for one in documents.values() for name in one.options)
+    differing = [
+        name
+        for name in options
+        if len({option_text(one.options.get(name)) for one in documents.values()}) > 1
+    ]
+    names = {
+        folder: one.asked or spelled(one.probe, {name: one.options.get(name) for name in differing})
+        for folder, one in documents.items()
+    }
+    times, seen, found = Counter(names.values()), Counter[str](), {}
+    for folder in sorted(names, key=lambda folder: documents[folder].number):
+        name = names[folder]
+        seen[name] += 1
+        found[folder] = f"{name}#{seen[name]}" if times[name] > 1 else name
+    return found
+
+
+def fits(probe: str, options: Mapping[str, Any], asked: str) -> bool:
+    """Tell whether a result is what a text asks for, which may say only some of its options."""
+    name, _, given = asked.partition(":")
+    wanted = [item.partition("=") for item in given.split(",") if item]
+    return name == probe and all(
+        option in options and option_text(options[option]) == value for option, _, value in wanted
+    )

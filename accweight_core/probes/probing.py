@@ -13,9 +13,14 @@ import numpy as np
 
 from accweight_core.accumulate.grams import Grams, one_blas_thread
 from accweight_core.analysis.analysis import Analysis
-from accweight_core.errors import AccweightError, ArgumentValueError, MismatchError
+from accweight_core.errors import (
+    AccweightError,
+    ArgumentValueError,
+    MismatchError,
+)
 from accweight_core.naming import layers_of
 from accweight_core.probes.binding.binding import Binding
+from accweight_core.probes.binding.graph_uses import as_in_graph
 from accweight_core.probes.context import Context
 from accweight_core.probes.identity import network_digest, probe_digest
 from accweight_core.probes.kept_samples import keep_samples
@@ -66,6 +71,7 @@ class Probing:
     unused: Sequence[str] = ()
     notice: Notice = lambda line: None
     grams: Grams | None = None
+    _by_graph: bool = False
 
     def run_all(self, probes: Sequence[Probe], progress: Progress) -> list[str]:
         """Run probes; return the names of the folders of their results."""
@@ -73,6 +79,7 @@ class Probing:
         all_steps = tuple(int(step) for step in run.steps)
         steps = chosen_steps(all_steps, self.steps)
         binding = self._binding(run, probes)
+        run = self._described(run, binding)
         bind = binding.bind if binding else _no_network
         passes = Passes(run, self.network, self.data, self.batch_size, bind)
         with ExitStack() as held:
@@ -92,6 +99,21 @@ class Probing:
         if binding.proof.verdict == "not verified":
             self.notice(f"weights are not verified: {binding.proof.reason}")
         return binding
+
+    def _described(self, run: Run, binding: Binding | None) -> Run:
+        """Return a run as the graph describes it, if one is given: the same for any format."""
+        if self.network is None or not isinstance(self.network.source, Path):
+            return run
+        try:
+            known = binding or Binding.of(
+                self.network, run, data=self.data, constants=self.constants, unused=self.unused
+            )
+        except AccweightError as error:  # no probe needs the network: names tell most of it
+            self.notice(f"what layers are for is told by their names: {error}")
+            return run
+        found = as_in_graph(run, known)
+        self._by_graph = found.layers != run.layers
+        return found
 
     def _begun(
         self,
@@ -131,8 +153,15 @@ class Probing:
         return Asked(one, context, schema, store, todo)
 
     def _declared(self, document: ProbeDocument) -> dict[str, list[str]]:
-        """Return what the user says about the binding; empty where it says nothing."""
-        said = {"constants": self.constants, "unused": self.unused} if document.model else {}
+        """Return what else the results depend on; empty for most.
+
+        That is what the user says about the binding; for probes of weights alone, the graph that
+        describes the layers otherwise than their names do.
+        """
+        if not document.model:
+            graph = self.network if self._by_graph else None
+            return {"graph": [network_digest(graph)]} if graph is not None else {}
+        said = {"constants": self.constants, "unused": self.unused}
         return {name: sorted(set(patterns)) for name, patterns in said.items() if patterns}
 
     def _document(

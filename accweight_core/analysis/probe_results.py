@@ -13,7 +13,7 @@ import numpy.typing as npt
 from accweight_core.arguments import brief, checked_text
 from accweight_core.errors import UnknownNameError
 from accweight_core.store.probe_store import STEP, FieldDocument, ProbeStore, probes_in
-from accweight_core.text import meant
+from accweight_core.text import meant, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ class ProbeResult:
         """Use results on disk."""
         self._store = store
         document = store.document
-        self._places = [store.place_of(step) for step in document.finished]
+        self._places = [store.place_of(step) for step in store.steps]
         self._fields = {field.name: field for field in document.fields}
 
     def __repr__(self) -> str:
@@ -66,8 +66,22 @@ class ProbeResult:
 
     @property
     def steps(self) -> npt.NDArray[np.int64]:
-        """The finished steps, ascending."""
-        return np.array(self._store.document.finished, np.int64)
+        """The finished steps that have results, ascending."""
+        return np.array(self._store.steps, np.int64)
+
+    @property
+    def left_out(self) -> str:
+        """Which steps have no results, and why, in words; empty if all have."""
+        broken = self.broken_steps
+        if not broken:
+            return ""
+        which = f"step{'s' * (len(broken) > 1)} {some(list(map(str, broken)), 6)}"
+        return f"no results at {which}: weights or outputs are not finite"
+
+    @property
+    def broken_steps(self) -> tuple[int, ...]:
+        """Steps without results, as weights or outputs are not finite there."""
+        return self._store.document.broken
 
     @property
     def engine(self) -> str:
@@ -158,7 +172,7 @@ class ProbeResult:
         return whole
 
     def _place(self, step: int) -> int:
-        if step not in self._store.document.finished:
+        if step not in self._store.steps:
             steps = self.steps
             listed = f"{steps[0]} to {steps[-1]}" if len(steps) else "none"
             raise UnknownNameError(

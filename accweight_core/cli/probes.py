@@ -161,7 +161,7 @@ def film_at(name: str) -> Path:
 
 
 def write_movies(results: Mapping[str, ProbeResult], path: Path) -> list[Path]:
-    """Film all results that have pictures or points, replacing older movies; return the files.
+    """Film results with pictures, points or a path, replacing older movies; return the files.
 
     Args:
         results: The results.
@@ -169,7 +169,7 @@ def write_movies(results: Mapping[str, ProbeResult], path: Path) -> list[Path]:
 
     Raises:
         StoreError: If a result is damaged, or a file cannot be written.
-        UnknownNameError: If no result has pictures or points.
+        UnknownNameError: If no result has pictures, points or a path.
     """
     from accweight_core.analysis.figures.film import frame_rate, write_movie
     from accweight_core.analysis.figures.of_probes.moving import movies_of
@@ -182,7 +182,8 @@ def write_movies(results: Mapping[str, ProbeResult], path: Path) -> list[Path]:
     }
     if not films:
         raise UnknownNameError(
-            f"{path}: nothing to film; {', '.join(results)} found no pictures and no points"
+            f"{path}: nothing to film; {', '.join(results)} found no pictures, "
+            "no points and no path"
         )
     written = []
     for name, draw in films.items():
@@ -224,9 +225,11 @@ def page(result: ProbeResult) -> Page:
     proof = f"; weights {result.proof}" if result.proof else ""
     lines: list[str | Table] = [
         f"{plain(asked)}: {len(result.steps)} steps{proof}",
-        *(plain(line) for line in _summary(result)),
-        "",
+        *([result.left_out] if result.left_out else []),
     ]
+    if not len(result.steps):
+        return [*lines, ""]
+    lines += [*(plain(line) for line in _summary(result)), ""]
     table = result.table()
     if len(table.columns) <= (2 if "layer" in table else 1):
         return lines

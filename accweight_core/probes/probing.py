@@ -13,6 +13,7 @@ import numpy as np
 
 from accweight_core.accumulate.grams import Grams, one_blas_thread
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.findings import Movement
 from accweight_core.errors import (
     AccweightError,
     ArgumentValueError,
@@ -81,11 +82,14 @@ class Probing:
         binding = self._binding(run, probes)
         run = self._described(run, binding)
         bind = binding.bind if binding else _no_network
-        passes = Passes(run, self.network, self.data, self.batch_size, bind)
+        broken = broken_steps(self.analysis)
+        passes = Passes(run, self.network, self.data, self.batch_size, bind, broken)
         with ExitStack() as held:
             asked = [
                 self._begun(one, run, all_steps, steps, passes, binding, held) for one in probes
             ]
+            for one in asked:
+                self._tell_what_is_there(one)
             self._measure(asked, all_steps, passes, progress)
         return [one.store.folder.name for one in asked]
 
@@ -151,6 +155,16 @@ class Probing:
             keep_samples(store, schema, self.data)
         todo = tuple(step for step in steps if step not in store.document.finished)
         return Asked(one, context, schema, store, todo)
+
+    def _tell_what_is_there(self, one: Asked) -> None:
+        """Say how many of the steps an earlier call has finished, if any."""
+        count = len(one.context.steps)
+        there = count - len(one.todo)
+        if there == count:
+            steps = f"all {count} steps were" if count > 1 else "its step was"
+            self.notice(f"{one.probe.name}: {steps} there; nothing is measured again")
+        elif there:
+            self.notice(f"{one.probe.name}: {there} of {count} steps were there")
 
     def _declared(self, document: ProbeDocument) -> dict[str, list[str]]:
         """Return what else the results depend on; empty for most.
@@ -225,6 +239,9 @@ class Probing:
         document = one.store.document
         if document.concluded == document.finished:
             return
+        if not one.store.steps:
+            one.store.write_nothing()
+            return
         values = one.probe.finish(_Stored(one.store))
         try:
             one.store.write_final(values, one.probe.labels(values))
@@ -264,6 +281,17 @@ def _no_network(checkpoint: Checkpoint) -> BoundNetwork:
     raise ArgumentValueError("a network is needed; give it with --model NET.onnx")
 
 
+def broken_steps(analysis: Analysis) -> frozenset[int]:
+    """Return the steps at which a measured parameter has no finite number."""
+    movement = Movement(analysis.header, analysis.values)
+    counts = np.nan_to_num(movement.sums("nonfinite"))
+    elements = np.array([parameter.elements for parameter in analysis.header.parameters])
+    broken = (counts >= np.maximum(elements, 1)).any(axis=1)
+    return frozenset(
+        step for step, is_broken in zip(movement.steps, broken, strict=True) if is_broken
+    )
+
+
 class _Stored:
     """What a probe has stored at its finished steps."""
 
@@ -272,8 +300,8 @@ class _Stored:
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """The finished steps, ascending."""
-        return self._store.document.finished
+        """The finished steps that have results, ascending."""
+        return self._store.steps
 
     def at(self, name: str, index: int) -> Array:
         """Return an array of one finished step, counted from 0 among `steps`."""

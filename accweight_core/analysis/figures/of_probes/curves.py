@@ -104,7 +104,8 @@ def subtitle(result: ProbeResult) -> str:
     """Return of which analysis, and whether the weights were in their places."""
     run = plain(result.path.parent.parent.name)
     steps = f"{len(result.steps)} steps, {result.steps[0]} to {result.steps[-1]}"
-    return f"{run}: {steps}{'; weights ' + result.proof if result.proof else ''}"
+    proof = f"; weights {result.proof}" if result.proof else ""
+    return f"{run}: {steps}{proof}{'; ' * bool(result.left_out)}{result.left_out}"
 
 
 def line_colours(count: int) -> list[tuple[float, float, float]]:

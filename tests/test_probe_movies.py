@@ -33,7 +33,7 @@ def frames_of(result: ProbeResult, name: str) -> list[np.ndarray[Any, Any]]:
 
 
 def test_pictures_and_points_are_filmed_whatever_the_probe_is_called(result: ProbeResult) -> None:
-    assert list(movies_of(result)) == ["images", "coordinates", "views"]
+    assert list(movies_of(result)) == ["images", "coordinates", "views", "path"]
 
 
 def test_a_frame_shows_the_pictures_of_its_step(result: ProbeResult) -> None:
@@ -55,6 +55,15 @@ def test_points_go_from_step_to_step_and_rest_there(result: ProbeResult) -> None
     rest = round(1.2 * RATE)
     assert changes[-rest + 1 :] == [0] * (rest - 1)
     assert sum(changes) > len(changes) - rest - 1
+
+
+def test_a_path_grows_on_axes_that_stay(result: ProbeResult) -> None:
+    frames = frames_of(result, "path")
+
+    first, last = frames[0].astype(int), frames[-1].astype(int)
+    changed = (np.abs(last - first).sum(axis=2) > 60).mean()
+    assert 0 < changed < 0.1  # the path, the step and the time; no axis
+    assert {frame.shape for frame in frames} == {frames[0].shape}
 
 
 @pytest.mark.parametrize("ending", [".gif", ".mp4"])
@@ -84,6 +93,7 @@ def test_of_several_movies_each_has_its_name(
         "run-everything-images.gif",
         "run-everything-coordinates.gif",
         "run-everything-views.gif",
+        "run-everything-path.gif",
     ]
     assert all(path.stat().st_size > 1000 for path in found)
 

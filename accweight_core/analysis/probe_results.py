@@ -70,6 +70,14 @@ class ProbeResult:
         return np.array(self._store.steps, np.int64)
 
     @property
+    def data(self) -> str:
+        """The samples in words, such as "test.npz: 100 samples with labels"; empty without any.
+
+        Results of older versions do not say it.
+        """
+        return self._store.document.samples
+
+    @property
     def left_out(self) -> str:
         """Which steps have no results, and why, in words; empty if all have."""
         broken = self.broken_steps

@@ -83,6 +83,7 @@ def results_json(results: Mapping[str, ProbeResult]) -> dict[str, Any]:
                 "options": result.options,
                 "proof": result.proof or None,
                 "engine": result.engine or None,
+                "data": result.data or None,
                 "steps": result.steps.tolist(),
                 "path": str(result.path),
                 "table": result.records(),
@@ -223,8 +224,9 @@ def page(result: ProbeResult) -> Page:
     """Return the heading, remarks and table of a result."""
     asked = spec_of(result.name, result.options)
     proof = f"; weights {result.proof}" if result.proof else ""
+    data = f"; {plain(result.data)}" if result.data else ""
     lines: list[str | Table] = [
-        f"{plain(asked)}: {len(result.steps)} steps{proof}",
+        f"{plain(asked)}: {len(result.steps)} steps{proof}{data}",
         *([result.left_out] if result.left_out else []),
     ]
     if not len(result.steps):

@@ -194,6 +194,7 @@ class Probing:
             engine=self.network.engine if runs and self.network else "",
             model=network_digest(self.network) if runs and self.network else "",
             data=self.data.digest if runs and self.data else "",
+            samples=self.data.words if runs and self.data else "",
             seed=self.seed,
             labels={axis: tuple(names) for axis, names in schema.labels.items()},
             layers=binding.renamed if runs and binding else {},

@@ -77,6 +77,7 @@ class ProbeDocument(Struct, frozen=True):
         engine: What ran the network; empty for weights alone.
         model: SHA-256 of the network; empty without one.
         data: SHA-256 of the samples; empty without any.
+        samples: What the samples are called, how many, and whether they have targets, in words.
         seed: Seed of what is drawn.
         number: How many probes the analysis had before it was begun.
         fields: Its arrays.
@@ -98,6 +99,7 @@ class ProbeDocument(Struct, frozen=True):
     engine: str = ""
     model: str = ""
     data: str = ""
+    samples: str = ""
     seed: int = 0
     number: int = 0
     labels: dict[str, tuple[str, ...]] = {}

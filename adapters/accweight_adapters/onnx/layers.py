@@ -178,7 +178,15 @@ def _by_name(
 def _is_table(constant: Constant, use: Use) -> bool:
     """Tell whether a constant is only added to values, or put among them, as positions are."""
     is_trained = not (names.is_buffer(constant.name) or names_buffer(constant.name))
-    return is_trained and len(constant.shape) > 1 and use.operator.type in BESIDE
+    axes = (
+        len(constant.shape)
+        if use.operator.type in ("Concat", "Expand")
+        else sum(
+            length > 1
+            for length in constant.shape  # a vector is a bias, or a mask
+        )
+    )
+    return is_trained and axes > 1 and use.operator.type in BESIDE
 
 
 def _named(layer: Layer) -> tuple[str, str]:

@@ -105,7 +105,8 @@ def subtitle(result: ProbeResult) -> str:
     run = plain(result.path.parent.parent.name)
     steps = f"{len(result.steps)} steps, {result.steps[0]} to {result.steps[-1]}"
     proof = f"; weights {result.proof}" if result.proof else ""
-    return f"{run}: {steps}{proof}{'; ' * bool(result.left_out)}{result.left_out}"
+    further = "".join(f"; {plain(text)}" for text in (result.data, result.left_out) if text)
+    return f"{run}: {steps}{proof}{further}"
 
 
 def line_colours(count: int) -> list[tuple[float, float, float]]:

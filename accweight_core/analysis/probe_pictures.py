@@ -114,7 +114,8 @@ def _in_tones(pictures: Pixels) -> Pixels:
     ratings = (pictures.astype(np.int16) - MIDDLE) / REACH
     tones = np.where(ratings > 0, np.array(ABOVE), np.array(BELOW))
     shares = np.where(pictures > 0, np.minimum(np.abs(ratings), 1), 0)  # 0 is no value
-    return np.rint(np.concatenate([tones, 255 * shares], axis=-1)).astype(np.uint8)
+    found: Pixels = np.rint(np.concatenate([tones, 255 * shares], axis=-1)).astype(np.uint8)
+    return found
 
 
 def on_colour(seen: Pixels, colour: tuple[int, int, int] = (255, 255, 255)) -> Pixels:
@@ -123,7 +124,8 @@ def on_colour(seen: Pixels, colour: tuple[int, int, int] = (255, 255, 255)) -> P
         return seen
     share = seen[..., 3:] / 255
     mixed = seen[..., :3] * share + np.array(colour) * (1 - share)
-    return np.rint(mixed).astype(np.uint8)
+    found: Pixels = np.rint(mixed).astype(np.uint8)
+    return found
 
 
 def class_key(result: ProbeResult) -> list[tuple[str, str]]:

@@ -139,7 +139,7 @@ class Attribution(Probe):
         """Return the ratings of the step."""
         found = self._found.whole()
         if self._rating.adds_up:
-            found["incomplete"] = np.float64(largest_share(found["incomplete"]))
+            found["incomplete"] = largest_share(found["incomplete"])
         return found
 
     def finish(self, results: Results) -> Mapping[str, Array]:

@@ -102,6 +102,6 @@ def missing_shares(ratings: Array, change: Array) -> Array:
     return found
 
 
-def largest_share(shares: Array) -> float:
+def largest_share(shares: Array) -> Array:
     """Return the largest of `missing_shares`; NaN if one is, as it then is not known."""
-    return float(np.max(shares, initial=0.0))
+    return np.asarray(np.max(shares, initial=0.0))

@@ -207,7 +207,7 @@ def _path(result: ProbeResult, name: str, rate: int) -> Frames:
     axes.plot(*path.T, color=THEME.line, linewidth=0.8, linestyle=":")  # where it will go
     (line,) = axes.plot([], [], color=THEME.dim, linewidth=1.2)
     colours: Any = line_colours(len(path))
-    dots = axes.scatter(*path[:1].T, c=colours[:1], s=26, linewidths=0)
+    dots: Any = axes.scatter(path[:1, 0], path[:1, 1], c=colours[:1], s=26, linewidths=0)
     (head,) = axes.plot([], [], "o", color=THEME.accent, markersize=9)
     stage.moves(line, dots, head)
     last = len(path) - 1

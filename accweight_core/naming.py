@@ -35,7 +35,10 @@ _BUFFERS = re.compile(
     r"|moving_mean|moving_variance|anchors|rotary_emb\.\w+|rope\.freqs|weight_mask)$"
 )
 _NORM = re.compile(r"(^|[._\d])(bn\d*|ln(_\w+|\d*)|gn\d*)([._\d]|$)", re.IGNORECASE)
-_EMBEDDING = re.compile(r"(^|[._])(wte|wpe|emb|tok_emb|pos_emb|shared)([._]|$)", re.IGNORECASE)
+_EMBEDDING = re.compile(
+    r"(^|[._])(wte|wpe|emb|tok_emb|pos_emb|shared)([._]|$)|(^|[.])pos(ition(al)?)?s?$",
+    re.IGNORECASE,
+)
 _ATTENTION = re.compile(
     r"(^|[._])(mha|[qkvo]_proj|qkv(_proj)?|in_proj_weight)([._]|$)", re.IGNORECASE
 )
@@ -46,7 +49,11 @@ _FUSED_QKV = re.compile(
     r"(^|[._])(in_proj_weight|qkv(_proj)?\.weight|c_attn\.weight|Wqkv\.weight)$"
 )
 
-_TABLE = re.compile(r"(^|_)(cls|class|mask|dist|sep)_token$|embed(ding)?s?$", re.IGNORECASE)
+_TABLE = re.compile(
+    r"(^|_)(cls|class|mask|dist|sep)_token$|embed(ding)?s?$|(^|[.])(cls|pos(ition(al)?)?s?)$",
+    re.IGNORECASE,
+)
+"""Names of tables that are added to, or stand among, the embeddings of tokens."""
 _ALONE = re.compile(
     r"(weight|bias|in_proj|q_proj|k_proj|v_proj|bias_k|bias_v|running_mean|running_var"
     r"|num_batches_tracked)(_\w+)?"
@@ -230,7 +237,7 @@ def _parameter(member: _Named, kind: Kind, turned: Mapping[str, str]) -> Paramet
     axes_from = hints.axes_from if axes else ""
     if tensor.name in turned:
         axes, axes_from = INPUTS_FIRST, turned[tensor.name]
-    axes = axes or _axes(tensor.shape, kind, role)
+    axes = axes or usual_axes(tensor.shape, kind, role)
     return Parameter(
         name=tensor.name,
         layer=member.layer,
@@ -315,16 +322,17 @@ def _recurrent_kind(leaves: Mapping[str, tuple[int, ...]]) -> Kind | None:
     return None
 
 
+def names_buffer(name: str) -> bool:
+    """Tell whether a name is that of a tensor that is not trained, as `pos_encoder.pe` is."""
+    return _BUFFERS.search(name) is not None
+
+
 def _role(member: _Named, kind: Kind) -> Role:
     family = DTYPES[member.tensor.dtype].family if member.tensor.dtype in DTYPES else "float"
     shape, leaf = member.tensor.shape, member.leaf
     codes = family == "integer" and "weight" in leaf and member.tensor.dtype != "int64"
     is_mask = leaf == "bias" and len(shape) == 4 and shape[:2] == (1, 1)
-    if (
-        _BUFFERS.search(member.tensor.name)
-        or is_mask
-        or (family in ("bool", "integer") and not codes)
-    ):
+    if names_buffer(member.tensor.name) or is_mask or (family in ("bool", "integer") and not codes):
         return Role.BUFFER
     if len(shape) > 2 and _TABLE.search(member.tensor.name):
         return Role.EMBEDDING
@@ -337,7 +345,7 @@ def _role(member: _Named, kind: Kind) -> Role:
     return Role.WEIGHT
 
 
-def _axes(shape: tuple[int, ...], kind: Kind, role: Role) -> tuple[Axis, ...]:
+def usual_axes(shape: tuple[int, ...], kind: Kind, role: Role) -> tuple[Axis, ...]:
     """Return the meaning of the axes in PyTorch's order."""
     if len(shape) < 2 or role in (Role.BIAS, Role.NORM, Role.BUFFER):
         return (Axis.OTHER,) * len(shape)

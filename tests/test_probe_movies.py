@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,14 @@ import accweight_core as aw
 from accweight_core.analysis.figures import film
 from accweight_core.analysis.figures.film import write_movie
 from accweight_core.analysis.figures.of_probes.moving import movies_of
+from accweight_core.analysis.figures.page import THEME
+from accweight_core.analysis.probe_pictures import (
+    ABOVE,
+    BELOW,
+    as_seen,
+    on_colour,
+    pictures_at,
+)
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.cli.probes import film_at, write_movies
 from accweight_core.errors import StoreError, UnknownNameError
@@ -34,7 +43,7 @@ def frames_of(result: ProbeResult, name: str) -> list[np.ndarray[Any, Any]]:
 
 
 def test_pictures_and_points_are_filmed_whatever_the_probe_is_called(result: ProbeResult) -> None:
-    assert list(movies_of(result)) == ["images", "coordinates", "views"]
+    assert list(movies_of(result)) == ["images", "coordinates", "views", "path"]
 
 
 def test_a_frame_shows_the_pictures_of_its_step(result: ProbeResult) -> None:
@@ -42,10 +51,14 @@ def test_a_frame_shows_the_pictures_of_its_step(result: ProbeResult) -> None:
 
     high, wide = frames[0].shape[:2]
     middles = [frame[high // 2 - 40 : high // 2, wide // 8 : wide // 4] for frame in frames]
-    darkest = [int(middle.min()) for middle in middles]
-    assert darkest == sorted(darkest)
-    assert 50 <= darkest[0] < 62  # pixels of 50 and more at the first step
-    assert 150 <= darkest[-1] < 162
+    for middle, step in ((middles[0], result.steps[0]), (middles[-1], result.steps[-1])):
+        pictures = pictures_at(result, "images", int(step))
+        colours = on_colour(as_seen(result, "images", pictures)).reshape(-1, 3)
+        found = np.unique(middle.reshape(-1, 3), axis=0)
+        assert {tuple(one) for one in found.tolist()} <= {
+            *map(tuple, colours.tolist()),
+            *[tuple(int(THEME.panel[at : at + 2], 16) for at in (1, 3, 5))],
+        }
     assert high % 2 == wide % 2 == 0
 
 
@@ -56,6 +69,15 @@ def test_points_go_from_step_to_step_and_rest_there(result: ProbeResult) -> None
     rest = round(1.2 * RATE)
     assert changes[-rest + 1 :] == [0] * (rest - 1)
     assert sum(changes) > len(changes) - rest - 1
+
+
+def test_a_path_grows_on_axes_that_stay(result: ProbeResult) -> None:
+    frames = frames_of(result, "path")
+
+    first, last = frames[0].astype(int), frames[-1].astype(int)
+    changed = (np.abs(last - first).sum(axis=2) > 60).mean()
+    assert 0 < changed < 0.1  # the path, the step and the time; no axis
+    assert {frame.shape for frame in frames} == {frames[0].shape}
 
 
 @pytest.mark.parametrize("ending", [".gif", ".mp4"])
@@ -85,6 +107,7 @@ def test_of_several_movies_each_has_its_name(
         "run-everything-images.gif",
         "run-everything-coordinates.gif",
         "run-everything-views.gif",
+        "run-everything-path.gif",
     ]
     assert all(path.stat().st_size > 1000 for path in found)
 
@@ -114,3 +137,14 @@ def test_each_picture_of_a_movie_has_its_name_above_it(tmp_path: Path) -> None:
     assert differing.any(), "another name is drawn otherwise"
     assert not differing[:, : wide // 2].any(), "the name of the first picture is the same"
     assert not differing[high // 2 :].any(), "names are above pictures"
+
+
+def test_ratings_have_the_colours_that_pages_have(result: ProbeResult) -> None:
+    pixels = np.array([0, 1, 128, 255], np.uint8).reshape(1, 1, 4, 1)
+
+    seen = as_seen(result, "images", pixels)[0, 0]
+
+    assert seen[:, 3].tolist() == [0, 255, 0, 255]  # no value, the least, 0, the largest
+    assert (tuple(seen[3, :3]), tuple(seen[1, :3])) == (ABOVE, BELOW)
+    script = files("accweight_core.reports").joinpath("assets/probe_pictures.js").read_text()
+    assert f"const ABOVE = {[*ABOVE]}, BELOW = {[*BELOW]};" in script

@@ -185,7 +185,8 @@ def test_a_sheet_shows_the_pictures_of_the_last_step_that_was_probed(session: Se
     pictures = sheet.pictures()
 
     assert [one.title for one in sheet.choices] == [f"everything of {HOSTILE}"]
-    assert pictures[:, 0, 0, 0].tolist() == [100 + number for number in range(POINTS)]
+    shares = [abs(100 + number - 128) / 127 for number in range(POINTS)]
+    assert pictures[:, 0, 0, 3].tolist() == [round(255 * share) for share in shares]
     assert sheet.step == 10
     assert sheet.can_be_over
 

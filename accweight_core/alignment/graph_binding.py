@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from accweight_core.alignment.alignment import aligned
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.layer_graphs import by_parameters
 from accweight_core.errors import AccweightError, MismatchError, SourceError
 from accweight_core.graphs.layer_graph import LayerGraph
+from accweight_core.naming import natural_key
 from accweight_core.readers import graph_in
 from accweight_core.remote import path_at
 from accweight_core.remote.local import check_not_special
@@ -31,7 +33,7 @@ def graph_from(model: str | os.PathLike[str], layers: Sequence[Layer]) -> LayerG
         layers: Layers of the run, in network order.
 
     Raises:
-        SourceError: If there is no such file, or it has no graph.
+        SourceError: If there is no such file, it is a folder, or it has no graph.
         FormatError: If it is damaged.
         MismatchError: If none of its layers is one of the run.
     """
@@ -39,6 +41,7 @@ def graph_from(model: str | os.PathLike[str], layers: Sequence[Layer]) -> LayerG
     if not path.exists():
         raise SourceError(f"{path}: there is no such model file")
     check_not_special(path)
+    check_is_file(path)
     graph = graph_in(path)
     if graph is None:
         raise SourceError(f"{path}: has weights but no graph; write one with: {EXPORT}")
@@ -52,6 +55,23 @@ def graph_from(model: str | os.PathLike[str], layers: Sequence[Layer]) -> LayerG
             f"({some(graph.layers)} against {some([layer.name for layer in layers])})"
         )
     return graph.with_layers([layer.name for layer in layers], called)
+
+
+def check_is_file(path: Path) -> None:
+    """Refuse a folder where one model file is asked for, and say which file of it to give.
+
+    Raises:
+        SourceError: If it is a folder.
+    """
+    if not path.is_dir():
+        return
+    files = sorted(path.rglob("*.onnx"), key=lambda file: natural_key(str(file)))
+    if not files:
+        raise SourceError(f"{path}: is a folder without an ONNX file; write one with: {EXPORT}")
+    count = f"{len(files)} ONNX files" if len(files) > 1 else "an ONNX file"
+    raise SourceError(
+        f"{path}: is a folder with {count}, and a network is one file; give --model {files[-1]}"
+    )
 
 
 def keep_model_graph(analysis: Analysis, model: str | os.PathLike[str]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from accweight_core.analysis.event_log import Writer, tag_of, tags_of
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of
-from accweight_core.analysis.probe_pictures import pictures_at
+from accweight_core.analysis.probe_pictures import as_seen, on_colour, pictures_at
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.errors import AccweightError
 from accweight_core.pictures.sprites import sprite
@@ -88,7 +88,8 @@ def _sheets(name: str, result: ProbeResult) -> Iterator[tuple[str, int, Any]]:
     places = np.unique(np.linspace(0, count - 1, min(count, MOST_PICTURES)).round().astype(int))
     for array in arrays_of(result, ResultKind.PICTURES):
         for step in result.steps[places].tolist():
-            pictures = pictures_at(result, array, step)[:MOST_UNITS]
+            pictures = on_colour(as_seen(result, array, pictures_at(result, array, step)))
+            pictures = pictures[:MOST_UNITS]
             factor = max(1, -(-LEAST_SIDE // max(pictures.shape[1:3])))
             large = pictures.repeat(factor, axis=1).repeat(factor, axis=2)
             framed = np.pad(large, ((0, 0), (0, 2), (0, 2), (0, 0)))

@@ -14,6 +14,12 @@ Pixels = npt.NDArray[np.uint8]
 
 GREY_AND_RGB = (1, 3)
 
+ABOVE, BELOW = (255, 140, 40), (70, 150, 255)
+"""Colours of ratings above and below 0, on pages as well; the stronger, the larger they are."""
+
+MIDDLE, REACH = 128, 127
+"""The pixel of the number 0, and how far the largest number is from it."""
+
 OWN_SCALE = "the values that are black and white, as shares of the largest of each picture"
 """What is said of the scale where every picture has its own."""
 
@@ -73,18 +79,53 @@ def token_rows(result: ProbeResult, name: str, pictures: Pixels) -> list[list[st
 
 
 def as_seen(result: ProbeResult, name: str, pictures: Pixels) -> Pixels:
-    """Return (units, height, width, 3), or 4 where some of a picture has no value: transparent.
+    """Return (units, height, width, 3), or 4 where some of a picture is transparent.
+
+    That is what has no value; and ratings, which have a colour by their sign and are transparent
+    the more the nearer to 0 they are.
 
     Args:
         result: The result.
         name: The array.
         pictures: Pictures of it, of 1 or 3 channels.
     """
+    if are_ratings(result, name, pictures):
+        return _in_tones(pictures)
     rgb = pictures.repeat(3 // pictures.shape[-1], axis=-1)
     if name != "images" or not is_signed(result):
         return rgb
     there = (rgb > 0).any(axis=-1, keepdims=True)
     return rgb if there.all() else np.concatenate([rgb, 255 * there.astype(np.uint8)], axis=-1)
+
+
+def are_ratings(result: ProbeResult, name: str, pictures: Pixels) -> bool:
+    """Tell whether pictures are of numbers of samples, above and below 0, on one scale."""
+    return (
+        name == "images"
+        and pictures.shape[-1] == 1
+        and result.fields[name].axes[1] == "picture"
+        and is_signed(result)
+        and result.fields["scale"].words != OWN_SCALE
+    )
+
+
+def _in_tones(pictures: Pixels) -> Pixels:
+    """Return ratings, (units, height, width, 1), in colours with their transparency."""
+    ratings = (pictures.astype(np.int16) - MIDDLE) / REACH
+    tones = np.where(ratings > 0, np.array(ABOVE), np.array(BELOW))
+    shares = np.where(pictures > 0, np.minimum(np.abs(ratings), 1), 0)  # 0 is no value
+    found: Pixels = np.rint(np.concatenate([tones, 255 * shares], axis=-1)).astype(np.uint8)
+    return found
+
+
+def on_colour(seen: Pixels, colour: tuple[int, int, int] = (255, 255, 255)) -> Pixels:
+    """Return what `as_seen` returns on a background, without transparency."""
+    if seen.shape[-1] == 3:
+        return seen
+    share = seen[..., 3:] / 255
+    mixed = seen[..., :3] * share + np.array(colour) * (1 - share)
+    found: Pixels = np.rint(mixed).astype(np.uint8)
+    return found
 
 
 def class_key(result: ProbeResult) -> list[tuple[str, str]]:
@@ -97,6 +138,9 @@ def scale_text(result: ProbeResult, name: str) -> str:
     """Return which values are black and white in pictures; empty if that is not known."""
     if "scale" not in result.arrays or name != "images":
         return ""
+    if are_ratings(result, name, pictures_at(result, name, int(result.steps[-1]))):
+        high = result.array("scale")[-1, 1]
+        return f"orange above 0, blue below; full colour is {high:.3g} from 0 at all steps"
     if result.fields["scale"].words == OWN_SCALE:
         return "grey is 0; each picture has a scale of its own, the same at all steps"
     scale = result.array("scale")[:, 1]

@@ -15,7 +15,7 @@ from accweight_core.analysis.probe_names import Documents, fits, names_of, outda
 from accweight_core.arguments import brief, checked_text
 from accweight_core.errors import StoreError, UnknownNameError
 from accweight_core.store.probe_store import STEP, FieldDocument, ProbeStore, probes_in
-from accweight_core.text import meant
+from accweight_core.text import meant, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ class ProbeResult:
         """
         self._store, self.older = store, tuple(older)
         document = store.document
-        self._places = [store.place_of(step) for step in document.finished]
+        self._places = [store.place_of(step) for step in store.steps]
         self._fields = {field.name: field for field in document.fields}
 
     def __repr__(self) -> str:
@@ -95,8 +95,30 @@ class ProbeResult:
 
     @property
     def steps(self) -> npt.NDArray[np.int64]:
-        """The finished steps, ascending."""
-        return np.array(self._store.document.finished, np.int64)
+        """The finished steps that have results, ascending."""
+        return np.array(self._store.steps, np.int64)
+
+    @property
+    def data(self) -> str:
+        """The samples in words, such as "test.npz: 100 samples with labels"; empty without any.
+
+        Results of older versions do not say it.
+        """
+        return self._store.document.samples
+
+    @property
+    def left_out(self) -> str:
+        """Which steps have no results, and why, in words; empty if all have."""
+        broken = self.broken_steps
+        if not broken:
+            return ""
+        which = f"step{'s' * (len(broken) > 1)} {some(list(map(str, broken)), 6)}"
+        return f"no results at {which}: weights or outputs are not finite"
+
+    @property
+    def broken_steps(self) -> tuple[int, ...]:
+        """Steps without results, as weights or outputs are not finite there."""
+        return self._store.document.broken
 
     @property
     def engine(self) -> str:
@@ -187,7 +209,7 @@ class ProbeResult:
         return whole
 
     def _place(self, step: int) -> int:
-        if step not in self._store.document.finished:
+        if step not in self._store.steps:
             steps = self.steps
             listed = f"{steps[0]} to {steps[-1]}" if len(steps) else "none"
             raise UnknownNameError(

@@ -90,6 +90,7 @@ def results_json(results: Mapping[str, ProbeResult]) -> dict[str, Any]:
                 "options": result.options,
                 "proof": result.proof or None,
                 "engine": result.engine or None,
+                "data": result.data or None,
                 "steps": result.steps.tolist(),
                 "path": str(result.path),
                 "table": result.records(),
@@ -168,7 +169,7 @@ def film_at(name: str) -> Path:
 
 
 def write_movies(results: Mapping[str, ProbeResult], path: Path) -> list[Path]:
-    """Film all results that have pictures or points, replacing older movies; return the files.
+    """Film results with pictures, points or a path, replacing older movies; return the files.
 
     Args:
         results: The results.
@@ -176,7 +177,7 @@ def write_movies(results: Mapping[str, ProbeResult], path: Path) -> list[Path]:
 
     Raises:
         StoreError: If a result is damaged, or a file cannot be written.
-        UnknownNameError: If no result has pictures or points.
+        UnknownNameError: If no result has pictures, points or a path.
     """
     from accweight_core.analysis.figures.film import frame_rate, write_movie
     from accweight_core.analysis.figures.of_probes.moving import movies_of
@@ -189,7 +190,8 @@ def write_movies(results: Mapping[str, ProbeResult], path: Path) -> list[Path]:
     }
     if not films:
         raise UnknownNameError(
-            f"{path}: nothing to film; {', '.join(results)} found no pictures and no points"
+            f"{path}: nothing to film; {', '.join(results)} found no pictures, "
+            "no points and no path"
         )
     written = []
     for name, draw in films.items():
@@ -229,12 +231,15 @@ def page(result: ProbeResult) -> Page:
     """Return the heading, remarks and table of a result."""
     asked = spec_of(result.name, result.options)
     proof = f"; weights {result.proof}" if result.proof else ""
+    data = f"; {plain(result.data)}" if result.data else ""
     lines: list[str | Table] = [
-        f"{plain(asked)}: {steps_said(result.steps.tolist())}{proof}",
-        *(plain(line) for line in _summary(result)),
+        f"{plain(asked)}: {steps_said(result.steps.tolist())}{proof}{data}",
+        *([result.left_out] if result.left_out else []),
         *(f"note: {plain(note)}" for note in result.notes),
-        "",
     ]
+    if not len(result.steps):
+        return [*lines, ""]
+    lines += [*(plain(line) for line in _summary(result)), ""]
     table = result.table()
     if len(table.columns) <= (2 if "layer" in table else 1):
         return lines

@@ -114,7 +114,7 @@ def takes_samples(command: Callable[..., None]) -> Callable[..., None]:
 )  # fmt: skip
 @click.option(
     "--movie", type=options.OUT, metavar="FILE",
-    help="Film pictures and points over the steps as .mp4 or .gif; of several, a file each.",
+    help="Film pictures, points and paths over the steps as .mp4 or .gif; of several, a file each.",
 )  # fmt: skip
 @takes_binding
 @options.takes_selection_without_model

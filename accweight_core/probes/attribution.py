@@ -18,7 +18,12 @@ import numpy as np
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.probes.collecting import Columns
 from accweight_core.probes.context import Context
-from accweight_core.probes.gradient_ratings import Method, Rating, missing_shares
+from accweight_core.probes.gradient_ratings import (
+    Method,
+    Rating,
+    largest_share,
+    missing_shares,
+)
 from accweight_core.probes.likeness import likeness_to_last
 from accweight_core.probes.network import OUTPUT
 from accweight_core.probes.pixels import (
@@ -134,7 +139,7 @@ class Attribution(Probe):
         """Return the ratings of the step."""
         found = self._found.whole()
         if self._rating.adds_up:
-            found["incomplete"] = np.fmax.reduce(found["incomplete"], initial=0.0)
+            found["incomplete"] = largest_share(found["incomplete"])
         return found
 
     def finish(self, results: Results) -> Mapping[str, Array]:
@@ -156,9 +161,12 @@ class Attribution(Probe):
         ]
         if "incomplete" in result.arrays:
             apart = result.array("incomplete")
+            known = np.nan_to_num(apart, nan=-1.0)
+            far = int(known.argmax())
             line = f"parts add up to the change of the output within {apart[-1]:.1%} at the end"
-            far = int(apart.argmax())
-            if apart[far] > max(MUCH_APART, apart[-1]):
+            if np.isnan(apart[-1]):
+                line = "whether parts add up is not known at the end: outputs are not finite"
+            if apart[far] > max(MUCH_APART, known[-1]):
                 line += (
                     f", within {apart[far]:.0%} at step {result.steps[far]}: "
                     "much where an output hardly changes"

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from accweight_core.alignment.graph_binding import check_is_file
 from accweight_core.errors import MissingLibraryError, SourceError, UnsupportedOperatorError
 from accweight_core.text import meant
 
@@ -43,6 +44,7 @@ def engine_named(name: str) -> Callable[..., Any]:
 
 def open_onnx(path: str | Path, engine: str, device: str) -> Any:
     """Return the network in an ONNX file; see `Network.from_onnx`."""
+    check_is_file(Path(path))
     if engine != "auto":
         return engine_named(engine)(Path(path), device=device)
     refusals: list[Exception] = []

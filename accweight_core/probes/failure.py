@@ -47,6 +47,7 @@ class Failure(Probe):
     """Where values break down first, not finite or exploding, and which units feed that."""
 
     name, version, needs = "failure", 3, Needs.FORWARD
+    takes_broken = True
     reading = (
         "Cells are the largest value of a unit, as a power of ten; grey is not finite. The failure "
         "began between the step named and the one before it."

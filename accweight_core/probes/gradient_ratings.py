@@ -100,3 +100,8 @@ def missing_shares(ratings: Array, change: Array) -> Array:
     apart = np.abs(ratings.reshape(len(ratings), -1).sum(axis=1) - change)
     found: Array = apart / np.maximum(np.abs(change), LEAST_CHANGE)
     return found
+
+
+def largest_share(shares: Array) -> Array:
+    """Return the largest of `missing_shares`; NaN if one is, as it then is not known."""
+    return np.asarray(np.max(shares, initial=0.0))

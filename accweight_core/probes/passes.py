@@ -70,6 +70,7 @@ class Passes:
         data: The samples.
         batch_size: Samples per batch.
         bind: Puts the weights of a checkpoint into the network.
+        broken: Steps at which a parameter has no finite number.
     """
 
     run: Run
@@ -77,6 +78,7 @@ class Passes:
     data: Data | None
     batch_size: int
     bind: Callable[[Checkpoint], BoundNetwork]
+    broken: frozenset[int] = frozenset()
     _bound: dict[int, BoundNetwork] = field(default_factory=dict)
     _placed: dict[str, Placed] = field(default_factory=dict)
 
@@ -149,24 +151,36 @@ class Passes:
                     collector.begin()
                 network = bound if one.takes_batches else None
                 one.probe.begin(Step(checkpoint.step, checkpoint, weights, network))
-            if taking:
-                self._measure(position, taking, told)
+            broken = taking and self._measure(position, taking, told)
             for one in asked:
+                is_broken = checkpoint.step in self.broken or (broken and one.takes_batches)
+                if is_broken and not one.probe.takes_broken:
+                    one.store.write_broken(checkpoint.step)
+                    continue
                 proof = bound.proof if bound is not None and one.takes_batches else ""
                 stored(one, checkpoint.step, proof)
 
-    def _measure(self, position: int, taking: Sequence[Asked], told: Callable[[], None]) -> None:
+    def _measure(self, position: int, taking: Sequence[Asked], told: Callable[[], None]) -> bool:
+        """Give the batches of a step to probes; return whether an output has no finite number.
+
+        From then on, only probes that take broken steps are given more.
+        """
+        broken = self.run.checkpoints[position].step in self.broken
         nodes = list(dict.fromkeys(node for one in taking for node in one.context.kept))
         self.placed(position, nodes)
         wanted = [self._wanted(one) for one in taking]
         for batch in self.batches(self.bound(position), self.rows_of(taking), nodes):
+            broken = broken or not _are_finite(batch.outputs[OUTPUT])
             for one, mask in zip(taking, wanted, strict=True):
+                if broken and not one.probe.takes_broken:
+                    continue
                 chosen = mask[batch.rows]
                 if chosen.all():
                     _give(one, batch)
                 elif chosen.any():  # copies no more than the probe looks at
                     _give(one, batch.only(chosen, (OUTPUT, *one.context.kept)))
             told()
+        return broken
 
     def _wanted(self, one: Asked) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Return, for every sample, whether a probe looks at it."""
@@ -241,6 +255,12 @@ class Passes:
             stop = start + len(targets)
             yield Portion(rows[start:stop], filled_up(named, self._fixed))
             start = stop
+
+
+def _are_finite(outputs: Array) -> bool:
+    """Tell whether each sample has a finite number among its outputs."""
+    flat = outputs.reshape(len(outputs), -1)
+    return not flat.size or bool(np.isfinite(flat).any(axis=1).all())
 
 
 def _give(one: Asked, batch: Batch) -> None:

@@ -277,6 +277,10 @@ class Probe(Protocol):
     told_at: ClassVar[Literal["first", "last"]] = "last"
     """The step whose numbers of layers are told, where there is room for one."""
 
+    takes_broken: ClassVar[bool] = False
+    """Whether it measures steps, too, whose weights or outputs are not finite. Others have no
+    results there, and are not asked: their numbers would say nothing of a network."""
+
     takes_grams: ClassVar[bool] = False
     """Whether it asks for `Context.grams`, which a walk over all steps can observe beside the
     metrics of an analysis."""

@@ -13,9 +13,15 @@ import numpy as np
 
 from accweight_core.accumulate.grams import Grams, one_blas_thread
 from accweight_core.analysis.analysis import Analysis
-from accweight_core.errors import AccweightError, ArgumentValueError, MismatchError
+from accweight_core.analysis.findings import Movement
+from accweight_core.errors import (
+    AccweightError,
+    ArgumentValueError,
+    MismatchError,
+)
 from accweight_core.naming import layers_of
 from accweight_core.probes.binding.binding import Binding
+from accweight_core.probes.binding.graph_uses import as_in_graph
 from accweight_core.probes.context import Context
 from accweight_core.probes.identity import engine_of, network_digest, probe_digest
 from accweight_core.probes.kept_samples import keep_samples
@@ -66,6 +72,7 @@ class Probing:
     unused: Sequence[str] = ()
     notice: Notice = lambda line: None
     grams: Grams | None = None
+    _by_graph: bool = False
 
     def run_all(self, probes: Sequence[Probe], progress: Progress) -> list[str]:
         """Run probes; return the names of the folders of their results."""
@@ -73,12 +80,16 @@ class Probing:
         all_steps = tuple(int(step) for step in run.steps)
         steps = chosen_steps(all_steps, self.steps)
         binding = self._binding(run, probes)
+        run = self._described(run, binding)
         bind = binding.bind if binding else _no_network
-        passes = Passes(run, self.network, self.data, self.batch_size, bind)
+        broken = broken_steps(self.analysis)
+        passes = Passes(run, self.network, self.data, self.batch_size, bind, broken)
         with ExitStack() as held:
             asked = [
                 self._begun(one, run, all_steps, steps, passes, binding, held) for one in probes
             ]
+            for one in asked:
+                self._tell_what_is_there(one)
             self._measure(asked, all_steps, passes, progress)
         return [one.store.folder.name for one in asked]
 
@@ -92,6 +103,21 @@ class Probing:
         if binding.proof.verdict == "not verified":
             self.notice(f"weights are not verified: {binding.proof.reason}")
         return binding
+
+    def _described(self, run: Run, binding: Binding | None) -> Run:
+        """Return a run as the graph describes it, if one is given: the same for any format."""
+        if self.network is None or not isinstance(self.network.source, Path):
+            return run
+        try:
+            known = binding or Binding.of(
+                self.network, run, data=self.data, constants=self.constants, unused=self.unused
+            )
+        except AccweightError as error:  # no probe needs the network: names tell most of it
+            self.notice(f"what layers are for is told by their names: {error}")
+            return run
+        found = as_in_graph(run, known)
+        self._by_graph = found.layers != run.layers
+        return found
 
     def _begun(
         self,
@@ -130,9 +156,26 @@ class Probing:
         todo = tuple(step for step in steps if step not in store.document.finished)
         return Asked(one, context, schema, store, todo)
 
+    def _tell_what_is_there(self, one: Asked) -> None:
+        """Say how many of the steps an earlier call has finished, if any."""
+        count = len(one.context.steps)
+        there = count - len(one.todo)
+        if there == count:
+            steps = f"all {count} steps were" if count > 1 else "its step was"
+            self.notice(f"{one.probe.name}: {steps} there; nothing is measured again")
+        elif there:
+            self.notice(f"{one.probe.name}: {there} of {count} steps were there")
+
     def _declared(self, document: ProbeDocument) -> dict[str, list[str]]:
-        """Return what the user says about the binding; empty where it says nothing."""
-        said = {"constants": self.constants, "unused": self.unused} if document.model else {}
+        """Return what else the results depend on; empty for most.
+
+        That is what the user says about the binding; for probes of weights alone, the graph that
+        describes the layers otherwise than their names do.
+        """
+        if not document.model:
+            graph = self.network if self._by_graph else None
+            return {"graph": [network_digest(graph)]} if graph is not None else {}
+        said = {"constants": self.constants, "unused": self.unused}
         return {name: sorted(set(patterns)) for name, patterns in said.items() if patterns}
 
     def _document(
@@ -151,6 +194,7 @@ class Probing:
             engine=engine_of(self.network) if runs and self.network else "",
             model=network_digest(self.network) if runs and self.network else "",
             data=self.data.digest if runs and self.data else "",
+            samples=self.data.words if runs and self.data else "",
             seed=self.seed,
             labels={axis: tuple(names) for axis, names in schema.labels.items()},
             layers=binding.renamed if runs and binding else {},
@@ -197,6 +241,9 @@ class Probing:
         document = one.store.document
         if document.concluded == document.finished:
             return
+        if not one.store.steps:
+            one.store.write_nothing()
+            return
         values = one.probe.finish(_Stored(one.store))
         try:
             one.store.write_final(values, one.probe.labels(values))
@@ -236,6 +283,17 @@ def _no_network(checkpoint: Checkpoint) -> BoundNetwork:
     raise ArgumentValueError("a network is needed; give it with --model NET.onnx")
 
 
+def broken_steps(analysis: Analysis) -> frozenset[int]:
+    """Return the steps at which a measured parameter has no finite number."""
+    movement = Movement(analysis.header, analysis.values)
+    counts = np.nan_to_num(movement.sums("nonfinite"))
+    elements = np.array([parameter.elements for parameter in analysis.header.parameters])
+    broken = (counts >= np.maximum(elements, 1)).any(axis=1)
+    return frozenset(
+        step for step, is_broken in zip(movement.steps, broken, strict=True) if is_broken
+    )
+
+
 class _Stored:
     """What a probe has stored at its finished steps."""
 
@@ -244,8 +302,8 @@ class _Stored:
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """The finished steps, ascending."""
-        return self._store.document.finished
+        """The finished steps that have results, ascending."""
+        return self._store.steps
 
     def at(self, name: str, index: int) -> Array:
         """Return an array of one finished step, counted from 0 among `steps`."""

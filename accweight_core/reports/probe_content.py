@@ -71,7 +71,15 @@ def probes_content(analysis: Analysis, room: Room, but: Iterable[str] = ()) -> l
 
 
 def _broken(name: str, reason: str) -> Content:
-    empty: Content = {"options": "", "spec": "", "command": "", "proof": "", "engine": ""}
+    empty: Content = {
+        "options": "",
+        "spec": "",
+        "command": "",
+        "proof": "",
+        "engine": "",
+        "data": "",
+        "gaps": "",
+    }
     said = {"what": "", "said": [f"cannot be read: {reason}"], "reading": []}
     rest: Content = {"notes": [], "names": [], "steps": [], "views": [], "table": None}
     return {"name": name, "title": name, "of": "", **empty, **said, **rest}
@@ -106,6 +114,8 @@ def probe_content(result: ProbeResult, room: Room, command: str = "", title: str
         "spec": spec_of(result.name, result.options),
         "command": command,
         "proof": result.proof,
+        "data": result.data,
+        "gaps": result.left_out,
         "engine": result.engine,
         "what": _what(kind),
         "said": said,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
 from accweight_core.analysis.probe_pictures import (
+    are_ratings,
     are_strips,
     class_key,
     is_signed,
@@ -153,6 +154,7 @@ def _pictures(result: ProbeResult, name: str, room: Room) -> Content:
         "width": first.shape[2],
         "places": places.tolist(),
         "signed": is_signed(result),
+        "ratings": are_ratings(result, name, first),
         "strips": are_strips(result, name, first),
         "tokens": token_rows(result, name, first)[:shown],
         "blank": result.attributes.get("blank"),

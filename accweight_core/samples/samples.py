@@ -110,6 +110,13 @@ class Data:
         return self.targets.size > 0
 
     @property
+    def words(self) -> str:
+        """Its name, how many samples it has, and whether they have targets."""
+        targets = "labels" if self.targets.ndim == 1 else "targets"
+        having = f"with {targets}" if self.has_targets else "without targets"
+        return f"{self.path.name or 'data'}: {len(self)} sample{'s' * (len(self) != 1)} {having}"
+
+    @property
     def digest(self) -> str:
         """SHA-256 of samples, targets, scaling and names, if any, in hexadecimal digits."""
         found = hashlib.sha256(repr(self.scaling).encode())

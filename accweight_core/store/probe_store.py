@@ -73,11 +73,13 @@ class ProbeDocument(Struct, frozen=True):
             of older versions.
         steps: Steps of the run: the axis "step".
         finished: Steps that are finished, ascending.
-        concluded: Steps that the final arrays were computed from.
+        concluded: Steps that the final arrays were computed from, and those of `broken`.
+        broken: Finished steps that have no results, as weights or outputs are not finite there.
         proof: Whether the weights were in their places, by step; empty for weights alone.
         engine: What ran the network; empty for weights alone.
         model: SHA-256 of the network; empty without one.
         data: SHA-256 of the samples; empty without any.
+        samples: What the samples are called, how many, and whether they have targets, in words.
         seed: Seed of what is drawn.
         number: How many probes the analysis had before it was begun.
         fields: Its arrays.
@@ -94,10 +96,12 @@ class ProbeDocument(Struct, frozen=True):
     fields: tuple[FieldDocument, ...]
     finished: tuple[Integer, ...] = ()
     concluded: tuple[Integer, ...] = ()
+    broken: tuple[Integer, ...] = ()
     proof: dict[str, Literal["verified", "consistent", "not verified"]] = {}
     engine: str = ""
     model: str = ""
     data: str = ""
+    samples: str = ""
     seed: int = 0
     number: int = 0
     labels: dict[str, tuple[str, ...]] = {}
@@ -252,13 +256,25 @@ class ProbeStore:
         self.document = msgspec.structs.replace(self.document, finished=done, proof=proofs)
         self._write_document()
 
+    def write_broken(self, step: int) -> None:
+        """Write that a step is finished, and has no results: its numbers are missing."""
+        done = tuple(sorted({*self.document.finished, step}))
+        broken = tuple(sorted({*self.document.broken, step}))
+        self.document = msgspec.structs.replace(self.document, finished=done, broken=broken)
+        self._write_document()
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The finished steps that have results, ascending."""
+        return tuple(s for s in self.document.finished if s not in self.document.broken)
+
     def write_final(
         self, values: Mapping[str, Array], labels: Mapping[str, tuple[str, ...]] | None = None
     ) -> None:
         """Write the final arrays, computed from all finished steps.
 
         Args:
-            values: By name; axes called "step" have the finished steps.
+            values: By name; axes called "step" have the finished steps that have results.
             labels: Names of the indices of axes that are known by now.
 
         Raises:
@@ -266,7 +282,7 @@ class ProbeStore:
         """
         final = [field for field in self.document.fields if field.final]
         _check_names(final, values)
-        places = [self.place_of(step) for step in self.document.finished]
+        places = [self.place_of(step) for step in self.steps]
         for field in final:
             whole = self._spread(field, np.asarray(values[field.name]), places)
             array = self._chunked(field)
@@ -277,6 +293,11 @@ class ProbeStore:
             concluded=self.document.finished,
             labels={**self.document.labels, **(labels or {})},
         )
+        self._write_document()
+
+    def write_nothing(self) -> None:
+        """Write that no finished step has results: the final arrays stay missing."""
+        self.document = msgspec.structs.replace(self.document, concluded=self.document.finished)
         self._write_document()
 
     def _spread(self, field: FieldDocument, value: Array, places: Sequence[int]) -> Array:
@@ -335,7 +356,8 @@ def _check_names(fields: Sequence[FieldDocument], values: Mapping[str, Array]) -
 def _check(document: ProbeDocument) -> None:
     """Raise a ValueError unless the attributes agree with each other."""
     steps = document.steps
-    if list(steps) != sorted(set(steps)) or not set(document.finished) <= set(steps):
+    done = {*document.finished, *document.broken}
+    if list(steps) != sorted(set(steps)) or not done <= set(steps):
         raise ValueError("its steps are not in order, or others are finished")
     if len({field.name for field in document.fields}) < len(document.fields):
         raise ValueError("two arrays have one name")

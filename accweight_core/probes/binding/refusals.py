@@ -56,6 +56,14 @@ def without_source(
         )
     name = next((n for n in missing if n in candidates and candidates[n].match), missing[0])
     candidate = candidates.get(name)
+    norm = _folded_without_statistics(run, candidate, found)
+    if norm and candidate and candidate.match:
+        return BindingError(
+            f"{where}: batch norm {norm!r} is folded into {candidate.match.layer_b!r} there, and "
+            "the checkpoints lack its running statistics, of which the folded weights are made: "
+            "save model.state_dict() at every checkpoint, not the parameters alone",
+            named,
+        )
     shape = _shape(described.network.parameters[name])
     used = {source for item in found.values() for source in item.sources}
     if own is not None and candidate and candidate.match and _has_free(candidate, used):
@@ -129,6 +137,25 @@ def _folded_in_half(run: Run, own: Weights | None, found: Mapping[str, Assignmen
         halves = [n for n in norm.names if own and n in own and own.dtype(n) in COARSE]
         if halves and used.isdisjoint(norm.names):
             return norm.layer
+    return ""
+
+
+def _folded_without_statistics(
+    run: Run, candidate: Candidates | None, found: Mapping[str, Assignment]
+) -> str:
+    """Return a norm without statistics that has no place but may be folded; or nothing."""
+    if candidate is None or candidate.match is None or candidate.target.kind is Kind.NORM:
+        return ""
+    used = {source for item in found.values() for source in item.sources}
+    outputs = {length for source in candidate.sources for length in source.shape}
+    for layer in run.layers:
+        names = {p.name for p in layer.parameters}
+        is_bare = layer.kind is Kind.NORM and not {"mean", "variance"} & set(
+            map(leaf_of, layer.parameters)
+        )
+        fits = {p.elements for p in layer.parameters} <= outputs
+        if is_bare and fits and used.isdisjoint(names):
+            return layer.name
     return ""
 
 

@@ -45,7 +45,7 @@ Goal = tuple[str, int]
 class Rewind(Probe):
     """What is lost when one layer, with its norm, is put back to a step or a random draw."""
 
-    name, version, needs = "rewind", 3, Needs.FORWARD
+    name, version, needs = "rewind", 4, Needs.FORWARD
     told_at = "first"  # at the last one nothing is put back
 
     loss: Loss = option("auto", "loss: by default cross_entropy for classes, mse for numbers")

@@ -18,7 +18,7 @@ function pixels(sheet, width, height, at, from) {
   pen.drawImage(from, across * width, down * height, width, height, 0, 0, width, height);
   return pen.getImageData(0, 0, width, height);
 }
-const ABOVE = [255, 140, 40], BELOW = [70, 150, 255]; // ratings above and below 0, over the input
+const ABOVE = [255, 140, 40], BELOW = [70, 150, 255]; // ratings above and below 0, as in figures
 
 // Sequences of tokens as text: each has the colour of its rating behind it.
 function tokenRows(element, view, probe, time) {
@@ -142,6 +142,11 @@ function pictures(element, view, probe, time) {
       if (view.signed && !below) // 0 is no value, as what fills up the last row of a long sequence
         for (let place = 0; place < found.data.length; place += 4) {
           if (!found.data[place] && !found.data[place + 1] && !found.data[place + 2]) found.data[place + 3] = 0;
+          else if (view.ratings) {
+            const rating = (found.data[place] - 128) / 127, tone = rating > 0 ? ABOVE : BELOW;
+            for (let c = 0; c < 3; c++) found.data[place + c] = tone[c];
+            found.data[place + 3] = Math.round(255 * Math.min(Math.abs(rating), 1));
+          }
         }
       canvas.getContext("2d").putImageData(found, 0, 0);
       if (view.blank != null) // of so many pictures, fewer may be there at a step

@@ -13,7 +13,13 @@ from accweight_core.schema import Role
 
 
 def node_of(layer: Layer) -> str:
-    """Return the name of the value of a layer; empty if it has buffers only, or is not used."""
+    """Return the name of the value of a layer; empty if it has none.
+
+    Layers have none that are not used, that have buffers only, or that are a table which is added
+    to the result of another layer: what comes of it is no result of the table.
+    """
+    if layer.is_table:
+        return ""
     users = [
         part.use.operator
         for part in layer.parts

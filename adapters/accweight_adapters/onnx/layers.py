@@ -18,6 +18,7 @@ from accweight_adapters.onnx.graph import Constant, Network, Operator
 from accweight_adapters.onnx.roles import SLOTS, Meaning, meaning_of
 from accweight_adapters.onnx.trace import UNKNOWN_LENGTH, Ints, Use, uses_of
 from accweight_core.dtypes import is_measurable
+from accweight_core.naming import names_buffer
 from accweight_core.schema import Axis, Hints, Kind, Role
 
 CODES = frozenset(
@@ -40,6 +41,10 @@ TORCH_GATES = {Kind.LSTM: ("i", "f", "g", "o"), Kind.GRU: ("r", "z", "n")}
 
 LAYER_ROLES = (Role.WEIGHT, Role.EMBEDDING, Role.NORM)
 """Roles that make a layer of their own; biases and buffers join one of these layers."""
+
+
+BESIDE = ("Add", "Sub", "Concat", "Expand")
+"""Operators that add a table to values, or put it among them."""
 
 
 @dataclass(slots=True)
@@ -80,6 +85,14 @@ class Layer:
     def weights(self) -> list[Part]:
         """Parts whose role makes a layer."""
         return [part for part in self.parts if part.role in LAYER_ROLES]
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it computes nothing: a table that is only added, or put among values."""
+        weights = self.weights
+        return bool(weights) and all(
+            part.role is Role.EMBEDDING and not part.meaning.certain for part in weights
+        )
 
     @property
     def kind(self) -> Kind:
@@ -156,8 +169,24 @@ def _by_name(
     if constant.from_node or elements == 1 or scales or argument:
         return None
     role = names.role_of(constant.name) if named else Role.BUFFER
+    if role is Role.BUFFER and named and _is_table(constant, use):
+        role = Role.EMBEDDING
     kind = Kind.EMBEDDING if role is Role.EMBEDDING else meaning.kind
     return Part(constant, use, Meaning(meaning.operator, role, kind), role)
+
+
+def _is_table(constant: Constant, use: Use) -> bool:
+    """Tell whether a constant is only added to values, or put among them, as positions are."""
+    is_trained = not (names.is_buffer(constant.name) or names_buffer(constant.name))
+    axes = (
+        len(constant.shape)
+        if use.operator.type in ("Concat", "Expand")
+        else sum(
+            length > 1
+            for length in constant.shape  # a vector is a bias, or a mask
+        )
+    )
+    return is_trained and axes > 1 and use.operator.type in BESIDE
 
 
 def _named(layer: Layer) -> tuple[str, str]:

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from accweight_core.analysis.probe_kinds import ResultKind
 from accweight_core.analysis.probe_pictures import (
+    ABOVE,
+    BELOW,
     are_strips,
     as_seen,
     is_signed,
@@ -24,9 +26,6 @@ from accweight_viewer.model.linked_units import is_linked
 from accweight_viewer.model.session import Session
 
 Pixels = npt.NDArray[np.uint8]
-
-ABOVE, BELOW = (255, 140, 40), (70, 150, 255)
-"""Colours of ratings above and below 0, over the input; they differ for colour-blind people."""
 
 GAP = 6
 """Pixels between two pictures."""

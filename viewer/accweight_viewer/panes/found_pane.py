@@ -12,6 +12,8 @@ from accweight_viewer.theme import Theme
 from accweight_viewer.widgets.events import listen
 from accweight_viewer.widgets.pane import Pane
 
+DOT = "\N{MIDDLE DOT}"
+
 
 class FoundPane(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     """The line, and a view below it; derive from it, and say what the note in the line is.
@@ -58,11 +60,13 @@ class FoundPane(QtWidgets.QWidget, Pane):  # type: ignore[misc]
     def renew(self) -> None:
         """Show the array at the step; a note says which that is where the session's has none."""
         at, note = self._found.step, self.note
-        late = f"step {at} \N{MIDDLE DOT} " if note and at != self._found.session.step else ""
+        late = f"step {at} {DOT} " if note and at != self._found.session.step else ""
         self.head.list_choices(self._found.choices, self._found.chosen)
         chosen = self._found.chosen
+        data = chosen.result.data if note and chosen is not None else ""
         notes = () if chosen is None else chosen.result.notes
-        self.head.show_note("; ".join((f"{late}{note}", *notes)))
+        told = f"{late}{note}{f' {DOT} {data}' if data else ''}"
+        self.head.show_note("; ".join((told, *notes)))
         self.view.update()
 
     def set_theme(self, theme: Theme) -> None:

@@ -90,7 +90,9 @@ class ScatterPane(QtWidgets.QWidget, Pane):  # type: ignore[misc]
 
     def _note(self) -> None:
         told = [f"{name} {value:.2f}" for name, value in self.scatter.quality.items()]
-        self.head.show_note(" \N{MIDDLE DOT} ".join([*told, self.scatter.note]))
+        chosen = self.scatter.chosen
+        data = [chosen.result.data] if chosen is not None and chosen.result.data else []
+        self.head.show_note(" \N{MIDDLE DOT} ".join([*told, self.scatter.note, *data]))
 
     def renew(self) -> None:
         """Show what is chosen in the head."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
 
+from accweight_core.analysis.probe_pictures import on_colour
 from accweight_core.errors import AccweightError
 from accweight_core.text import plain
 from accweight_viewer.model.session import Session
@@ -126,10 +127,11 @@ class SheetView(QtWidgets.QWidget):  # type: ignore[misc]
         across, down = box.width() / width, box.height() / height
         if across < LEAST_TOKEN or down < metrics.height():
             return
+        seen = on_colour(picture, QtGui.QColor(self.theme.page).getRgb()[:3])
         for place, token in enumerate(tokens):
             row, column = divmod(place, width)
             cell = QtCore.QRectF(box.left() + column * across, box.top() + row * down, across, down)
-            is_bright = picture[row, column, :3].mean() > BRIGHT
+            is_bright = seen[row, column].mean() > BRIGHT
             painter.setPen(QtGui.QColor("black" if is_bright else "white"))
             text = metrics.elidedText(plain(token), QtCore.Qt.TextElideMode.ElideRight, int(across))
             painter.drawText(cell, QtCore.Qt.AlignmentFlag.AlignCenter, text)

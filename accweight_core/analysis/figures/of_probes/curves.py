@@ -122,7 +122,9 @@ def subtitle(result: ProbeResult) -> str:
     """Return of which analysis, and whether the weights were in their places."""
     run = plain(result.path.parent.parent.name)
     steps = steps_said(result.steps.tolist(), span=True)
-    return f"{run}: {steps}{'; weights ' + result.proof if result.proof else ''}"
+    proof = f"; weights {result.proof}" if result.proof else ""
+    further = "".join(f"; {plain(text)}" for text in (result.data, result.left_out) if text)
+    return f"{run}: {steps}{proof}{further}"
 
 
 def line_colours(count: int) -> list[tuple[float, float, float]]:

@@ -1,4 +1,4 @@
-"""Movies of what probes found: contact sheets and points over the steps, points through the layers.
+"""Movies of what probes found: pictures, points and a path over the steps, points through layers.
 
 Points go from step to step on straight lines, slowly at both ends; pictures are those of a step
 until the next one. What is between two steps is drawn, not measured: the caption says which step.
@@ -15,12 +15,26 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.figures.film import Frame, even
-from accweight_core.analysis.figures.of_probes.curves import heading, subtitle
-from accweight_core.analysis.figures.of_probes.points import painted, square_around
+from accweight_core.analysis.figures.of_probes.curves import heading, line_colours, subtitle
+from accweight_core.analysis.figures.of_probes.points import (
+    OF_PATHS,
+    painted,
+    path_in_plane,
+    path_labels,
+    square_around,
+)
 from accweight_core.analysis.figures.page import MARGIN, SMALL, THEME, TITLE, cut, more, page
 from accweight_core.analysis.motion import between
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
-from accweight_core.analysis.probe_pictures import are_strips, pictures_at, scale_text, unit_names
+from accweight_core.analysis.probe_pictures import (
+    are_ratings,
+    are_strips,
+    as_seen,
+    on_colour,
+    pictures_at,
+    scale_text,
+    unit_names,
+)
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.pictures.sprites import sprite
 from accweight_core.text import plain
@@ -130,9 +144,10 @@ def _eased(share: float) -> float:
 def _sheets(result: ProbeResult, name: str, rate: int) -> Frames:
     first = pictures_at(result, name, int(result.steps[0]))
     shown = min(len(first), MOST_UNITS)
-    whole, columns = _sheet(first[:shown])
+    opaque = _opaque(result, name, first[:shown])
+    whole, columns = _sheet(opaque)
     head = math.ceil(NAMES / _scale(whole)) if not are_strips(result, name, first) else 0
-    whole, columns = _sheet(first[:shown], columns, head)
+    whole, columns = _sheet(opaque, columns, head)
     (high, wide), scale = whole.shape[:2], _scale(whole)
     body, width = high * scale, wide * scale
     notes = [scale_text(result, name), more(len(first) - shown, "picture")]
@@ -152,10 +167,16 @@ def _sheets(result: ProbeResult, name: str, rate: int) -> Frames:
     for at, _, share in _times(len(result.steps), rate):
         if at != drawn:
             pictures = pictures_at(result, name, int(result.steps[at]))[:shown]
-            image.set_data(_sheet(pictures, columns, head)[0])
+            image.set_data(_sheet(_opaque(result, name, pictures), columns, head)[0])
             stage.renew()
             drawn = at
         yield stage.frame(f"step {result.steps[at]}", share)
+
+
+def _opaque(result: ProbeResult, name: str, pictures: Any) -> Any:
+    """Return pictures in the colours that figures have, on those of the page."""
+    ratings = are_ratings(result, name, pictures)
+    return on_colour(as_seen(result, name, pictures)) if ratings else pictures
 
 
 def _scale(whole: Any) -> float:
@@ -200,6 +221,32 @@ def _stages(result: ProbeResult, name: str, rate: int) -> Frames:
     bounds = [square_around(points) for points in stops]
     note = f"step {result.steps[-1]}; each stage has its own scale"
     yield from _flown(result, stops, captions, bounds, note, rate)
+
+
+def _path(result: ProbeResult, name: str, rate: int) -> Frames:
+    """Yield a path that grows from step to step, on axes that stay."""
+    path, labels = path_in_plane(result, name), path_labels(result, name)
+    stage = _Stage(result, SIDE + 2 * MARGIN, SIDE, [*labels, OF_PATHS])
+    axes = stage.figure.panel(MARGIN, stage.bottom, SIDE, SIDE)
+    axes.spines[:].set(visible=True, color=THEME.line, linewidth=0.6)
+    (low, high), (bottom, top) = square_around(path[None])
+    axes.set(xlim=(low, high), ylim=(bottom, top))
+    axes.axhline(0, color=THEME.line, linewidth=0.5, zorder=0)
+    axes.axvline(0, color=THEME.line, linewidth=0.5, zorder=0)
+    axes.plot(*path.T, color=THEME.line, linewidth=0.8, linestyle=":")  # where it will go
+    (line,) = axes.plot([], [], color=THEME.dim, linewidth=1.2)
+    colours: Any = line_colours(len(path))
+    dots: Any = axes.scatter(path[:1, 0], path[:1, 1], c=colours[:1], s=26, linewidths=0)
+    (head,) = axes.plot([], [], "o", color=THEME.accent, markersize=9)
+    stage.moves(line, dots, head)
+    last = len(path) - 1
+    for at, way, share in _times(len(path), rate):
+        here = between(path[at], path[min(at + 1, last)], way)
+        line.set_data(*np.concatenate([path[: at + 1], here[None]]).T)
+        dots.set_offsets(path[: at + 1])
+        dots.set_facecolors(colours[: at + 1])
+        head.set_data(here[:1], here[1:])
+        yield stage.frame(f"step {result.steps[at]}", share)
 
 
 def _flown(
@@ -275,4 +322,5 @@ _DRAWN: Mapping[ResultKind, Callable[[ProbeResult, str, int], Frames]] = {
     ResultKind.PICTURES: _sheets,
     ResultKind.POINTS: _points,
     ResultKind.STAGES: _stages,
+    ResultKind.PATH: _path,
 }

@@ -43,6 +43,8 @@ STEPS = 0.6
 PATH = 4.2
 """Inches of the sides of a path."""
 
+OF_PATHS = "a random walk, too, is a smooth curve here; only shares above its own are structure"
+
 QUALITY = {"trustworthiness": "trust", "purity": "purity", "jump": "jump"}
 """Numbers per step that say what a picture of points is worth, and their short names."""
 
@@ -179,30 +181,40 @@ def _key(
     write_key(figure, MARGIN, bottom, room, list(zip(named, colours, strict=False)))
 
 
-def path_figure(result: ProbeResult, name: str) -> Drawing:
-    """Draw the path of the weights in its first two principal components."""
-    path = result.array(name).astype(np.float64)
+def path_in_plane(result: ProbeResult, name: str) -> Floats:
+    """Return (steps, 2): the first two components of a path, 0 for one that it does not have."""
+    path = result.array(name).astype(np.float64)[:, :2]
+    return np.pad(path, [(0, 0), (0, 2 - path.shape[1])])
+
+
+def path_labels(result: ProbeResult, name: str) -> list[str]:
+    """Return the names of the axes of a path, with what they explain of the variance."""
     shares = result.array("variance") if "variance" in result.arrays else np.full(2, np.nan)
     null = result.attributes.get("random_walk") or [np.nan, np.nan]
-    labels = [
+    count = min(2, len(shares), len(null), result.fields[name].shape[1])
+    return [
         f"component {k + 1}: {shares[k]:.0%} of the variance (of a random walk {null[k]:.0%})"
-        for k in range(min(2, path.shape[1]))
+        for k in range(count)
     ]
+
+
+def path_figure(result: ProbeResult, name: str) -> Drawing:
+    """Draw the path of the weights in its first two principal components."""
+    path, labels = path_in_plane(result, name), path_labels(result, name)
     figure, bottom = page(
         PATH + 2 * MARGIN + 1.4, PATH + 0.3, heading(result), subtitle(result),
-        ["a random walk, too, is a smooth curve here; only shares above its own are structure"],
+        [OF_PATHS],
     )  # fmt: skip
     axes = figure.panel(MARGIN + 0.3, bottom + 0.3, PATH, PATH)
     axes.spines[:].set(visible=True, color=THEME.line, linewidth=0.6)
-    other = path[:, 1] if path.shape[1] > 1 else np.zeros(len(path))
-    axes.plot(path[:, 0], other, color=THEME.line, linewidth=1, zorder=1)
-    axes.scatter(path[:, 0], other, c=line_colours(len(path)), s=22, zorder=2)
+    axes.plot(path[:, 0], path[:, 1], color=THEME.line, linewidth=1, zorder=1)
+    axes.scatter(path[:, 0], path[:, 1], c=line_colours(len(path)), s=22, zorder=2)
     axes.axhline(0, color=THEME.line, linewidth=0.5, zorder=0)
     axes.axvline(0, color=THEME.line, linewidth=0.5, zorder=0)
     axes.margins(0.08)
     for place in dict.fromkeys([0, len(path) // 2, len(path) - 1]):
         axes.annotate(
-            f"step {result.steps[place]}", (path[place, 0], other[place]), xytext=(5, 4),
+            f"step {result.steps[place]}", tuple(path[place]), xytext=(5, 4),
             textcoords="offset points", fontsize=SMALL, color=THEME.ink,
         )  # fmt: skip
     figure.write(MARGIN + 0.3, bottom + 0.1, labels[0], SMALL, color=THEME.dim)

@@ -108,7 +108,9 @@ def test_what_is_skipped_is_not_looked_at() -> None:
     ("every", "message"),
     [
         (0, "every must be at least 1, got 0"),
-        ("epoch", "got 'epoch'"),
+        ("epochs", "got 'epochs'"),
+        ("epoch", r'every="epoch" is for the callbacks of frameworks.*call update\(\) then'),
+        ("rollout", 'every="rollout" is for the callbacks'),
         (1.5, "got 1.5"),
         ([1, "x"], "'x' is not a step"),
     ],
@@ -132,6 +134,38 @@ def test_figures_are_kept_as_those_of_checkpoints(tmp_path: Path) -> None:
         assert list(measures) == ["loss", "lr", "accuracy"]
         np.testing.assert_array_equal(measures["loss"], [2, 0.25, np.nan])
         np.testing.assert_array_equal(measures["accuracy"], [np.nan, 0.5, 0.75])
+
+
+def test_a_loss_that_is_not_finite_is_kept_and_said(tmp_path: Path) -> None:
+    losses = [2.0, math.inf, math.nan, torch.tensor(-math.inf)]
+    tracker = aw.ChangeTracker(tmp_path / "a.accw", errors="raise")
+    for step, loss in enumerate(losses[:2]):
+        tracker.update(weights_at(step), loss=loss)
+    tracker.close()
+    with aw.ChangeTracker(tmp_path / "a.accw", errors="raise", resume=True) as going_on:
+        going_on.load_state_dict(going_on.state_dict())
+        for step, loss in enumerate(losses[2:], 2):
+            going_on.update(weights_at(step), step, loss=loss)
+
+    for analysis in (going_on.analysis(), aw.open_analysis(tmp_path / "a.accw")):
+        records = analysis.header.checkpoints
+        assert [str(record.figures["loss"]) for record in records] == ["2.0", "inf", "nan", "-inf"]
+        np.testing.assert_array_equal(analysis.header.measures["loss"], [2, *[np.nan] * 3])
+        (found,) = [f for f in aw.check(analysis).findings if f.kind == "nonfinite_figure"]
+        assert found.text == (
+            "loss is inf at step 1, and not finite at 3 of the 4 steps that have it"
+        )
+
+
+def test_merged_trackers_keep_what_was_not_finite() -> None:
+    one, other = aw.ChangeTracker(errors="raise"), aw.ChangeTracker(errors="raise")
+    for step in range(2):
+        one.update({"a.weight": torch.ones(2, 2) * step}, loss=math.inf)
+        other.update({"b.weight": torch.ones(2, 2) * step})
+
+    (first, _) = other.merge(one).analysis().header.checkpoints
+
+    assert first.figures == {"loss": math.inf}
 
 
 @pytest.mark.parametrize("loss", [True, "0.5", torch.ones(2), [1.0], {"train": 1.0}], ids=repr)

@@ -60,6 +60,7 @@ def reopened(header: Header) -> Run:
                 record.measures,
                 stamps,
                 record.copy,
+                record.nonfinite_measures,
             )
         )
     if header.name_map:

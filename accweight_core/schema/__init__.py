@@ -17,6 +17,7 @@ from accweight_core.schema.meaning import (
     Span,
     Split,
 )
+from accweight_core.schema.measures import figures_from, finite_and_not
 from accweight_core.schema.run import (
     Checkpoint,
     Layer,
@@ -57,6 +58,8 @@ __all__ = [
     "Stamp",
     "StoredTensor",
     "TypeChange",
+    "figures_from",
+    "finite_and_not",
     "in_short",
     "type_changes",
 ]

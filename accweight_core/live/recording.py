@@ -165,7 +165,8 @@ class Recorder:
         if self._before is not None and not self._measuring.steps:
             raise StoreError(
                 f"{self.path}: holds the steps up to {self._last}, but not the state that later "
-                "ones continue from; load_state_dict() the tracker's own first"
+                "ones continue from; load_state_dict() the tracker's own first, or delete the "
+                "store if training begins anew"
             )
 
     def _check_repeated(self, taken: Sequence[int]) -> None:

@@ -159,6 +159,8 @@ def _write_npz(
         else np.empty((len(analysis.steps), 0))
         for name in analysis.metrics
     }
+    for name, values in figure_columns(analysis.header).items():
+        arrays[name] = np.array(values, np.float64)
     np.savez_compressed(
         file,
         steps=analysis.steps,
@@ -166,10 +168,6 @@ def _write_npz(
         kinds=np.array([str(row.kind) for row in rows], dtype=np.str_),
         elements=np.array([row.elements for row in rows], dtype=np.int64),
         **arrays,
-        **{
-            name: np.array(values, np.float64)
-            for name, values in figure_columns(analysis.header).items()
-        },
     )
 
 

@@ -17,7 +17,7 @@ from accweight_core.schema.meaning import (
     Span,
     Split,
 )
-from accweight_core.schema.measures import figures_from, finite_and_not
+from accweight_core.schema.measures import Word, figures_from, finite_and_not
 from accweight_core.schema.run import (
     Checkpoint,
     Layer,
@@ -58,6 +58,7 @@ __all__ = [
     "Stamp",
     "StoredTensor",
     "TypeChange",
+    "Word",
     "figures_from",
     "finite_and_not",
     "in_short",

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.schema.meaning import Axis, Kind, Role, Split
+from accweight_core.schema.measures import Word
 from accweight_core.schema.stored import Stamp, StoredTensor
 
 
@@ -42,7 +43,7 @@ class Checkpoint:
     measures: Mapping[str, float] = field(default_factory=dict)
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     copy: str = ""
-    nonfinite_measures: Mapping[str, str] = field(default_factory=dict)
+    nonfinite_measures: Mapping[str, Word] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

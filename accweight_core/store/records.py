@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Protocol
 
 from msgspec import Meta, Struct
 
@@ -24,6 +24,7 @@ from accweight_core.schema import (
     Role,
     Split,
     TypeChange,
+    Word,
     figures_from,
 )
 from accweight_core.store.documents import Integer, Length, Shape, checked
@@ -92,7 +93,7 @@ class CheckpointRecord:
     changed_ns: int
     measures: Mapping[str, float] = field(default_factory=dict)
     copy: str = ""
-    nonfinite_measures: Mapping[str, Literal["nan", "inf", "-inf"]] = field(default_factory=dict)
+    nonfinite_measures: Mapping[str, Word] = field(default_factory=dict)
 
     @property
     def figures(self) -> dict[str, float]:

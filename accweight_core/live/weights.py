@@ -208,7 +208,9 @@ def _place(tensor: Tensor | FlatPart) -> Any:
     if isinstance(tensor, FlatPart):
         return tensor.shared
     part: Any = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-    return tensor.device, part.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+    # of a shard without elements the address is 0, and all processes have to decide the same
+    address = part.data_ptr() if part.numel() else part.untyped_storage()._cdata
+    return tensor.device, address, tensor.dtype, tensor.shape, tensor.stride()
 
 
 # --- Keras

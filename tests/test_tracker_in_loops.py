@@ -199,8 +199,32 @@ def test_errors_are_reported_once_and_the_tracker_goes_on(
     assert record.levelno == logging.WARNING
     assert record.message == (
         "accweight: parameter 'a.weight' has shape (2, 2) but (7, 5) was expected (step 1); "
+        "a model that was changed is another run, with a tracker and a store of its own; "
         "this update is left out, and training goes on"
     )
+
+
+def test_layers_that_come_later_are_said_once_not_to_be_tracked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3))
+    tracker = aw.ChangeTracker().update(model)
+    for _ in range(2):
+        model.append(torch.nn.Linear(3, 3))
+        tracker.update(model)
+
+    assert steps_of(tracker) == [0, 1, 2]
+    (told,) = caplog.messages
+    assert told == (
+        "accweight: the model has parameters at step 1 that it had not at the first update; these "
+        "are not tracked: a model that was changed is another run, with a tracker and a store of "
+        "its own"
+    )
+
+
+def test_a_tracker_that_is_saved_as_a_whole_says_what_can_be_saved(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"cannot be copied or pickled.*state_dict\(\)"):
+        torch.save({"tracker": aw.ChangeTracker()}, tmp_path / "last.pt")
 
 
 def test_a_failure_within_a_measurement_ends_tracking_and_not_training(

@@ -138,6 +138,7 @@ class Measuring:
             for name, state in self._resumed.items()
         }
 
+    @torch.inference_mode(mode=False)  # a state made within one could not change outside
     def measure(
         self,
         weights: Weights,

@@ -222,6 +222,36 @@ def test_layers_that_come_later_are_said_once_not_to_be_tracked(
     )
 
 
+def test_updates_within_inference_mode_count() -> None:
+    model = torch.nn.Linear(3, 3)
+    tracker, plain = aw.ChangeTracker(errors="raise"), aw.ChangeTracker(errors="raise")
+    for step in range(4):
+        with torch.no_grad():
+            model.weight += step / 4
+        plain.update({n: value.clone() for n, value in model.state_dict().items()}, step)
+        with torch.inference_mode() if step % 2 else torch.no_grad():
+            tracker.update(model, step)
+
+    assert tracker.analysis().values.tobytes() == plain.analysis().values.tobytes()
+
+
+def test_updates_within_what_is_compiled_count() -> None:
+    model = torch.nn.Linear(3, 3)
+    tracker = aw.ChangeTracker(errors="raise")
+
+    @torch.compile(backend="eager")  # type: ignore[untyped-decorator]
+    def step_of(number: int) -> torch.Tensor:
+        total: torch.Tensor = model(torch.ones(1, 3)).sum()
+        tracker.update(model, number, loss=total.detach())
+        return total
+
+    with torch.no_grad():
+        for step in range(3):
+            step_of(step)
+
+    assert steps_of(tracker) == [0, 1, 2]
+
+
 def test_a_tracker_that_is_saved_as_a_whole_says_what_can_be_saved(tmp_path: Path) -> None:
     with pytest.raises(ArgumentTypeError, match=r"cannot be copied or pickled.*state_dict\(\)"):
         torch.save({"tracker": aw.ChangeTracker()}, tmp_path / "last.pt")

@@ -23,7 +23,7 @@ def uncompiled(function: Callable[Given, Result]) -> Callable[Given, Result]:
         if torch.compiler.is_dynamo_compiling():
             from torch._dynamo import disable
 
-            alone: Callable[Given, Result] = disable(function)
+            alone: Callable[Given, Result] = disable(function)  # type: ignore[no-untyped-call]
             return alone(*args, **kwargs)
         return function(*args, **kwargs)
 

@@ -20,7 +20,6 @@ import collections
 import datetime
 import enum
 import functools
-import math
 import os
 import random
 import shutil
@@ -285,12 +284,12 @@ class ReaderContract:
             if parameter.dtype in ("int64", "bool"):
                 assert parameter.role in (Role.BUFFER, Role.OPTIMIZER), parameter.name
 
-    def test_measures_are_finite_numbers(self, case: ReaderCase) -> None:
-        """Training metrics are finite numbers by name, so that they can be plotted."""
+    def test_measures_are_numbers(self, case: ReaderCase) -> None:
+        """Training metrics are numbers by name; a loss may be NaN or infinite."""
         measures = case.reader.describe(case.path).measures
 
         assert all(name and name.isprintable() for name in measures)
-        assert all(type(value) is float and math.isfinite(value) for value in measures.values())
+        assert all(type(value) is float for value in measures.values())
 
     def test_describing_takes_little_memory(self, case: ReaderCase) -> None:
         """Describing does not load the weights."""

@@ -1,10 +1,12 @@
 """Trains a tiny model in a framework, is killed, goes on from the framework's own checkpoint.
 
-    python killed_training.py FRAMEWORK FOLDER SEED
+    python killed_training.py FRAMEWORK FOLDER SEED [KILLS]
 
 Run as a program of its own: the framework is imported once, and every training is a fork that has
 no threads yet. The store of one that was never killed is in FOLDER/whole, that of one that was
 killed (twice, each time right after a checkpoint, while steps wait to be written) in FOLDER/killed.
+With KILLS, trainings are killed so many times in all, each time at any moment, and go on until they
+are finished: FOLDER/killed_0, killed_1 and so on.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ from __future__ import annotations
 import importlib
 import os
 import random
+import shutil
 import signal
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +69,39 @@ def trained_by_jax(folder: Path, saved: Saved) -> None:
                 tracker.flush()
                 draft = file.with_suffix(".draft")
                 draft.write_bytes(serialization.to_bytes((variables, state, step)))
+                draft.replace(file)
+                saved(step)
+
+
+def trained_by_torch(folder: Path, saved: Saved, **options: Any) -> None:
+    """Train in a loop of PyTorch that saves the state of the tracker with the model."""
+    torch.manual_seed(0)
+    model, file = torch.nn.Linear(4, 3), folder / "last.pt"
+    optimizer, done = torch.optim.Adam(model.parameters(), lr=0.01), 0
+    x, y = torch.from_numpy(X), torch.from_numpy(Y)
+    is_begun = file.exists()
+    if not is_begun and not options.get("keep_state", True):
+        shutil.rmtree(folder / "run.accw", ignore_errors=True)  # nothing to go on from
+    with aw.ChangeTracker(folder / "run.accw", resume=True, errors="raise", **options) as tracker:
+        if is_begun:
+            last = torch.load(file, weights_only=True)
+            model.load_state_dict(last["model"])
+            optimizer.load_state_dict(last["optimizer"])
+            done = last["step"]
+            tracker.load_state_dict(last["tracker"])
+        else:
+            tracker.update(model, 0)
+        for step in range(done + 1, STEPS + 1):
+            loss = (model(x) - y).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            tracker.update(model, step, loss=loss)
+            if step % SAVED_EVERY == 0:
+                tracker.flush()
+                draft = file.with_suffix(".draft")
+                states = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                torch.save({**states, "step": step, "tracker": tracker.state_dict()}, draft)
                 draft.replace(file)
                 saved(step)
 
@@ -198,6 +236,9 @@ def trained_by_sb3(folder: Path, saved: Saved) -> None:
 
 
 BY_NAME: dict[str, tuple[Callable[[Path, Saved], None], tuple[str, ...]]] = {
+    "torch": (trained_by_torch, ("torch._dynamo",)),
+    "torch, no state": (partial(trained_by_torch, keep_state=False), ("torch._dynamo",)),
+    "torch, files": (partial(trained_by_torch, state_in="files"), ("torch._dynamo",)),
     "jax": (trained_by_jax, ("jax", "optax", "flax.linen", "flax.serialization")),
     "keras": (trained_by_keras, ("accweight_adapters.callbacks.keras",)),
     "trainer": (trained_by_trainer, ("transformers.trainer",)),
@@ -218,15 +259,12 @@ def write_slowly() -> None:
     BackgroundWriter._write = slowly  # type: ignore[method-assign]
 
 
-def in_a_fork(train: Callable[[Path, Saved], None], folder: Path, last: int | None = None) -> None:
-    """Train in another process, which is killed right after the checkpoint of a step."""
+def started(train: Callable[[Path, Saved], None], folder: Path, last: int | None = None) -> int:
+    """Train in another process, which kills itself right after the checkpoint of a step."""
     folder.mkdir(parents=True, exist_ok=True)
     child = os.fork()
     if child:
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if code != (0 if last is None else -signal.SIGKILL):
-            raise SystemExit(f"the training in {folder} ended with {code}")
-        return
+        return child
 
     def saved(step: int) -> None:
         if step == last:
@@ -240,20 +278,70 @@ def in_a_fork(train: Callable[[Path, Saved], None], folder: Path, last: int | No
         os._exit(3)
 
 
-def main(framework: str, folder: str, seed: str) -> None:
-    """Train one that is never killed, and one that is."""
+def was_killed(child: int, folder: Path) -> bool:
+    """Wait for a training; tell whether it was killed, and end this program if it failed."""
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code not in (0, -signal.SIGKILL):
+        raise SystemExit(f"the training in {folder} ended with {code}")
+    return code != 0
+
+
+def kill_after_checkpoints(
+    train: Callable[[Path, Saved], None], folder: Path, chance: random.Random
+) -> None:
+    """Train, killed right after two of the checkpoints."""
+    for last in sorted(chance.sample(range(SAVED_EVERY, STEPS, SAVED_EVERY), 2)):
+        if not was_killed(started(train, folder, last), folder):
+            raise SystemExit(f"the training in {folder} was not killed at step {last}")
+    was_killed(started(train, folder), folder)
+
+
+def kill_at_any_moment(
+    train: Callable[[Path, Saved], None],
+    folder: Path,
+    chance: random.Random,
+    seconds: float,
+    kills: int,
+) -> int:
+    """Train until it is finished, killed at random moments; return how often it was.
+
+    Args:
+        train: Trains.
+        folder: Where.
+        chance: Source of the moments.
+        seconds: How long training takes that is not killed.
+        kills: How often to kill it at most.
+    """
+    for killed in range(kills):
+        child = started(train, folder)
+        time.sleep(chance.uniform(0, seconds))
+        os.kill(child, signal.SIGKILL)  # no other process has its number before it is waited for
+        if not was_killed(child, folder):
+            return killed
+    was_killed(started(train, folder), folder)
+    return kills
+
+
+def main(framework: str, folder: str, seed: str, kills: str = "0") -> None:
+    """Train one that is never killed, and one that is, or several."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     write_slowly()
     train, modules = BY_NAME[framework]
     for module in modules:  # once, not in every fork
         importlib.import_module(module)
+    aw.ChangeTracker().update({"fc.weight": X}).update({"fc.weight": X})
     chance = random.Random(int(seed))
-    saved = range(SAVED_EVERY, STEPS, SAVED_EVERY)
-    in_a_fork(train, Path(folder, "whole"))
-    for last in sorted(chance.sample(saved, 2)):
-        in_a_fork(train, Path(folder, "killed"), last)
-    in_a_fork(train, Path(folder, "killed"))
+    begin = time.monotonic()
+    was_killed(started(train, Path(folder, "whole")), Path(folder, "whole"))
+    seconds, left = time.monotonic() - begin, int(kills)
+    if not left:
+        kill_after_checkpoints(train, Path(folder, "killed"), chance)
+    for number in count():
+        if left <= 0:
+            break
+        place = Path(folder, f"killed_{number}")
+        left -= kill_at_any_moment(train, place, chance, seconds, min(left, 4))
 
 
 if __name__ == "__main__":

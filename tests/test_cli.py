@@ -22,6 +22,7 @@ from checkpoints import small, states, write_run, write_small_run
 from rich.cells import cell_len
 from rich.console import Console
 
+import accweight_core as aw
 from accweight_core.cli import COMMAND_GROUP, app, output, rankings, viewing
 from accweight_core.cli.options import parsed_roles, parsed_size
 from accweight_core.errors import AccweightError, StoreError
@@ -450,6 +451,27 @@ def test_an_unknown_metric_is_answered_with_those_there_are(place: Place) -> Non
     assert accweight("rank", place.analysis, "--by", "speed").problem == expected
     assert accweight("compare", place.analysis, place.other, "--by", "speed").problem == expected
     assert accweight("analyze", place.run, "-o", "x", "--by", "speed").problem == expected
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["rank {}", "layers {}", "plot {} curves -o x.png", "report {} -o x.html",
+     "graph {} -o x.html", "compare {0} {0}", "export {} --to tensorboard -o x"],
+)  # fmt: skip
+def test_a_loss_that_is_asked_for_as_a_metric_of_layers_is_told_where_it_is(
+    tmp_path: Path, command: str
+) -> None:
+    with aw.ChangeTracker(tmp_path / "a.accw", errors="raise") as tracker:
+        for step in range(2):
+            tracker.update({"fc.weight": torch.full((2, 2), step / 4)}, loss=0.5)
+
+    problem = accweight(*command.format(tmp_path / "a.accw").split(), "--by", "loss").problem
+
+    assert problem == (
+        "loss is a training figure, one number per step and none per layer: `accweight view` shows "
+        "it over the steps, and `accweight export` writes it beside the metrics of layers, which "
+        "`accweight metrics` lists"
+    )
 
 
 def test_an_unknown_step_is_answered_with_those_there_are(place: Place) -> None:

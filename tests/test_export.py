@@ -82,6 +82,49 @@ def test_the_arrays_of_npz_are_the_table(analysis: aw.Analysis, tmp_path: Path, 
         )
 
 
+@pytest.fixture(scope="module")
+def tracked() -> aw.Analysis:
+    """Return an analysis with training figures."""
+    tracker = aw.ChangeTracker(errors="raise")
+    figures: list[dict[str, Any]] = [{"loss": 0.1}, {"loss": np.nan}, {"loss": -np.inf, "lr": 2}]
+    for state, given in zip(states(3), figures, strict=True):
+        tracker.update(state, **given)
+    return tracker.analysis()
+
+
+@pytest.mark.parametrize("to", ["csv", "parquet"])
+def test_training_figures_are_columns_beside_the_metrics(
+    tracked: aw.Analysis, tmp_path: Path, to: str
+) -> None:
+    layers = export(tracked, tmp_path / "table", to) // 3
+
+    table = READ[to](tmp_path / "table")
+
+    assert list(table.columns[-2:]) == ["training/loss", "training/lr"]
+    np.testing.assert_array_equal(table["training/loss"], [0.1, np.nan, -np.inf] * layers)
+    np.testing.assert_array_equal(table["training/lr"], [np.nan, np.nan, 2] * layers)
+    assert layers > 1
+
+
+def test_csv_tells_a_loss_that_is_nan_from_none(tracked: aw.Analysis, tmp_path: Path) -> None:
+    export(tracked, tmp_path / "table.csv", "csv")
+
+    rows = [line.split(",") for line in (tmp_path / "table.csv").read_text().splitlines()]
+
+    assert [row[-2:] for row in rows[1:4]] == [
+        ["0.10000000000000001", ""],
+        ["nan", ""],
+        ["-inf", "2"],
+    ]
+
+
+def test_training_figures_are_arrays_of_npz(tracked: aw.Analysis, tmp_path: Path) -> None:
+    export(tracked, tmp_path / "table.npz", "npz")
+
+    with np.load(tmp_path / "table.npz", allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["training/loss"], [0.1, np.nan, -np.inf])
+
+
 @pytest.mark.parametrize("to", ["csv", "parquet", "npz"])
 def test_a_file_that_exists_is_only_replaced_when_asked(
     analysis: aw.Analysis, tmp_path: Path, to: str

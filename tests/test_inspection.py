@@ -35,6 +35,7 @@ def test_the_document_of_a_run_says_where_everything_came_from(tmp_path: Path) -
                 "step_source": "in name: epoch",
                 "size_bytes": size,
                 "measures": {},
+                "nonfinite_measures": {},
             }
             for step, size in zip((1, 3), sizes, strict=True)
         ],

@@ -186,6 +186,24 @@ def test_training_that_is_resumed_is_tracked_as_if_it_had_never_stopped(
     assert analysis.values.tobytes() == expected.values.tobytes()
 
 
+def test_from_within_an_epoch_lightning_begins_the_data_anew(tmp_path: Path) -> None:
+    """It is what the page says of it: if Lightning keeps its place one day, the page is wrong."""
+
+    class Batches(pl.Callback):  # type: ignore[misc, name-defined]
+        def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, _index: int) -> None:
+            seen.append((trainer.global_step, float(batch[0][0, 0])))
+
+    seen: list[tuple[int, float]] = []
+    fitted([Saves(tmp_path, 2), Batches()], epochs=1)
+    whole = dict(seen)
+    seen.clear()
+
+    fitted([Batches()], epochs=1, resume=tmp_path / "step_2.ckpt")
+
+    assert seen == [(2, whole[0]), (3, whole[1])]
+    assert whole[2] != whole[0]
+
+
 def test_an_exception_leaves_the_steps_before_it_and_a_store_that_can_go_on(
     tmp_path: Path,
 ) -> None:

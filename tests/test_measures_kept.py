@@ -62,6 +62,32 @@ def test_an_analysis_keeps_the_measures_of_every_step(tmp_path: Path) -> None:
     assert [c.measures for c in reopened(header).checkpoints] == [
         c.measures for c in run.checkpoints
     ]
+    assert [dict(c.nonfinite_measures) for c in header.checkpoints] == [{}, {}, {"loss": "nan"}]
+
+
+def test_a_loss_that_is_not_finite_is_found_by_check_and_advise(tmp_path: Path) -> None:
+    aw.analyze(aw.open_run(written(tmp_path / "run", BESIDE)), tmp_path / "a.accw")
+
+    checked = accweight("check", tmp_path / "a.accw", "--json")
+    advised = accweight("advise", tmp_path / "a.accw").out
+
+    (found,) = [f for f in checked.document["findings"] if f["kind"] == "nonfinite_figure"]
+    assert (checked.code, found["step"], found["wrong"]) == (1, 2, True)
+    assert found["text"] == "loss is nan at step 2"
+    assert "loss is nan at step 2" in advised
+
+
+@pytest.mark.parametrize(
+    ("name", "is_wrong"), [("loss", True), ("grad_norm", False), ("best_loss", None)]
+)
+def test_a_figure_that_may_be_infinite_is_no_fault(
+    tmp_path: Path, name: str, is_wrong: bool | None
+) -> None:
+    analysis = aw.analyze(aw.open_run(written(tmp_path / "run", [{name: math.inf}, {name: 1.0}])))
+
+    found = [f for f in aw.check(analysis).findings if f.kind == "nonfinite_figure"]
+
+    assert [f.is_wrong for f in found] == ([] if is_wrong is None else [is_wrong])
 
 
 def test_a_run_without_measures_has_none(tmp_path: Path) -> None:
@@ -87,7 +113,11 @@ def test_an_analysis_made_before_there_were_measures_is_opened_and_is_the_same_w
     aw.analyze(run, tmp_path / "a.accw")
     edited(
         tmp_path / "a.accw",
-        lambda a: [c.pop("measures") for c in a["accweight"]["checkpoints"]],
+        lambda a: [
+            c.pop(name, None)
+            for c in a["accweight"]["checkpoints"]
+            for name in ("measures", "nonfinite_measures")
+        ],
     )
 
     opened = aw.analyze(run, tmp_path / "a.accw")
@@ -126,7 +156,7 @@ def test_inspect_shows_measures_beside_the_checkpoints(tmp_path: Path) -> None:
     head, *rows = table_in(accweight("inspect", folder).out)[:4]
 
     assert head.split() == ["step", "from", "size", "checkpoint", "loss", "acc"]
-    assert [row.split()[-2:] for row in rows] == [["2.5", "-"], ["1.5", "0.5"], ["-", "0.75"]]
+    assert [row.split()[-2:] for row in rows] == [["2.5", "-"], ["1.5", "0.5"], ["nan", "0.75"]]
 
 
 def test_inspect_prints_measures_as_part_of_the_document(tmp_path: Path) -> None:
@@ -137,6 +167,7 @@ def test_inspect_prints_measures_as_part_of_the_document(tmp_path: Path) -> None
         {"loss": 1.5, "metrics.acc": 0.5},
         {"metrics.acc": 0.75},
     ]
+    assert [c["nonfinite_measures"] for c in document["checkpoints"]] == [{}, {}, {"loss": "nan"}]
 
 
 def test_measures_that_do_not_fit_beside_the_checkpoints_are_named_below(tmp_path: Path) -> None:

@@ -220,3 +220,19 @@ def test_points_lie_between_round_ticks_and_names_do_not_overlap() -> None:
     sides = [point["label"]["anchor"] for point in plot["points"]]
     assert sides == ["start", "end", "end"]
     assert all(plot["left"] <= point["x"] <= plot["right"] for point in plot["points"])
+
+
+def test_a_loss_that_is_not_finite_is_told_as_such(tmp_path: Path) -> None:
+    with aw.ChangeTracker(tmp_path / "a.accw", errors="raise") as tracker:
+        for step, loss in enumerate([2.0, 0.5, float("nan")]):
+            tracker.update({"fc.weight": torch.full((2, 2), step / 4)}, loss=loss)
+    analysis = aw.open_analysis(tmp_path / "a.accw")
+
+    aw.report(analysis, out=tmp_path / "a.html")
+    aw.report(analysis, out=tmp_path / "a.md", form="md")
+
+    page, text = ((tmp_path / f"a.{end}").read_text(encoding="utf-8") for end in ("html", "md"))
+    assert "<dd>2 \N{RIGHTWARDS ARROW} nan</dd>" in page
+    assert "Loss is nan at step 2." in page
+    assert "loss: 2 to nan" in text
+    assert "- loss is nan at step 2" in text

@@ -318,6 +318,24 @@ def test_a_missing_library_names_the_extra(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_loss_that_is_not_finite_is_logged_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracker = aw.ChangeTracker(errors="raise")
+    for step, loss in enumerate([0.5, np.inf, np.nan]):
+        tracker.update({"fc.weight": np.full((2, 2), step / 4)}, loss=loss)
+
+    written = write_events(tracker.analysis(), tmp_path / "run")
+
+    logged = scalars_in(tmp_path / "run")["training/loss"]
+    np.testing.assert_array_equal(logged, [0.5, np.inf, np.nan])
+    assert written.notes[0] == (
+        "loss is inf at step 1, and not finite at 2 of the 3 steps that have it: "
+        "TensorBoard marks it"
+    )
+    assert capsys.readouterr().err == ""
+
+
 # --- histograms and names -------------------------------------------------------------------
 
 

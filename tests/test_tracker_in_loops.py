@@ -108,7 +108,9 @@ def test_what_is_skipped_is_not_looked_at() -> None:
     ("every", "message"),
     [
         (0, "every must be at least 1, got 0"),
-        ("epoch", "got 'epoch'"),
+        ("epochs", "got 'epochs'"),
+        ("epoch", r'every="epoch" is for the callbacks of frameworks.*call update\(\) then'),
+        ("rollout", 'every="rollout" is for the callbacks'),
         (1.5, "got 1.5"),
         ([1, "x"], "'x' is not a step"),
     ],
@@ -132,6 +134,38 @@ def test_figures_are_kept_as_those_of_checkpoints(tmp_path: Path) -> None:
         assert list(measures) == ["loss", "lr", "accuracy"]
         np.testing.assert_array_equal(measures["loss"], [2, 0.25, np.nan])
         np.testing.assert_array_equal(measures["accuracy"], [np.nan, 0.5, 0.75])
+
+
+def test_a_loss_that_is_not_finite_is_kept_and_said(tmp_path: Path) -> None:
+    losses = [2.0, math.inf, math.nan, torch.tensor(-math.inf)]
+    tracker = aw.ChangeTracker(tmp_path / "a.accw", errors="raise")
+    for step, loss in enumerate(losses[:2]):
+        tracker.update(weights_at(step), loss=loss)
+    tracker.close()
+    with aw.ChangeTracker(tmp_path / "a.accw", errors="raise", resume=True) as going_on:
+        going_on.load_state_dict(going_on.state_dict())
+        for step, loss in enumerate(losses[2:], 2):
+            going_on.update(weights_at(step), step, loss=loss)
+
+    for analysis in (going_on.analysis(), aw.open_analysis(tmp_path / "a.accw")):
+        records = analysis.header.checkpoints
+        assert [str(record.figures["loss"]) for record in records] == ["2.0", "inf", "nan", "-inf"]
+        np.testing.assert_array_equal(analysis.header.measures["loss"], [2, *[np.nan] * 3])
+        (found,) = [f for f in aw.check(analysis).findings if f.kind == "nonfinite_figure"]
+        assert found.text == (
+            "loss is inf at step 1, and not finite at 3 of the 4 steps that have it"
+        )
+
+
+def test_merged_trackers_keep_what_was_not_finite() -> None:
+    one, other = aw.ChangeTracker(errors="raise"), aw.ChangeTracker(errors="raise")
+    for step in range(2):
+        one.update({"a.weight": torch.ones(2, 2) * step}, loss=math.inf)
+        other.update({"b.weight": torch.ones(2, 2) * step})
+
+    (first, _) = other.merge(one).analysis().header.checkpoints
+
+    assert first.figures == {"loss": math.inf}
 
 
 @pytest.mark.parametrize("loss", [True, "0.5", torch.ones(2), [1.0], {"train": 1.0}], ids=repr)
@@ -165,8 +199,62 @@ def test_errors_are_reported_once_and_the_tracker_goes_on(
     assert record.levelno == logging.WARNING
     assert record.message == (
         "accweight: parameter 'a.weight' has shape (2, 2) but (7, 5) was expected (step 1); "
+        "a model that was changed is another run, with a tracker and a store of its own; "
         "this update is left out, and training goes on"
     )
+
+
+def test_layers_that_come_later_are_said_once_not_to_be_tracked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3))
+    tracker = aw.ChangeTracker().update(model)
+    for _ in range(2):
+        model.append(torch.nn.Linear(3, 3))
+        tracker.update(model)
+
+    assert steps_of(tracker) == [0, 1, 2]
+    (told,) = caplog.messages
+    assert told == (
+        "accweight: the model has parameters at step 1 that it had not at the first update; these "
+        "are not tracked: a model that was changed is another run, with a tracker and a store of "
+        "its own"
+    )
+
+
+def test_updates_within_inference_mode_count() -> None:
+    model = torch.nn.Linear(3, 3)
+    tracker, plain = aw.ChangeTracker(errors="raise"), aw.ChangeTracker(errors="raise")
+    for step in range(4):
+        with torch.no_grad():
+            model.weight += step / 4
+        plain.update({n: value.clone() for n, value in model.state_dict().items()}, step)
+        with torch.inference_mode() if step % 2 else torch.no_grad():
+            tracker.update(model, step)
+
+    assert tracker.analysis().values.tobytes() == plain.analysis().values.tobytes()
+
+
+def test_updates_within_what_is_compiled_count() -> None:
+    model = torch.nn.Linear(3, 3)
+    tracker = aw.ChangeTracker(errors="raise")
+
+    @torch.compile(backend="eager")  # type: ignore[untyped-decorator]
+    def step_of(number: int) -> torch.Tensor:
+        total: torch.Tensor = model(torch.ones(1, 3)).sum()
+        tracker.update(model, number, loss=total.detach())
+        return total
+
+    with torch.no_grad():
+        for step in range(3):
+            step_of(step)
+
+    assert steps_of(tracker) == [0, 1, 2]
+
+
+def test_a_tracker_that_is_saved_as_a_whole_says_what_can_be_saved(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"cannot be copied or pickled.*state_dict\(\)"):
+        torch.save({"tracker": aw.ChangeTracker()}, tmp_path / "last.pt")
 
 
 def test_a_failure_within_a_measurement_ends_tracking_and_not_training(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
 import subprocess
 import sys
@@ -298,6 +300,86 @@ def test_what_cannot_be_continued_is_refused_at_once(tmp_path: Path) -> None:
     other.close()
 
 
+def test_a_second_tracker_in_a_program_is_told_to_close_the_first(tmp_path: Path) -> None:
+    first = tracked(tmp_path / "a.accw", range(2))
+
+    with pytest.raises(StoreError, match=r"in this program: close\(\) the tracker that has it"):
+        aw.ChangeTracker(tmp_path / "a.accw", resume=True)
+
+    first.close()
+    tracked(tmp_path / "a.accw", range(2, 4), resume=True).close()
+
+
+def test_a_tracker_that_nobody_has_any_more_releases_its_store(tmp_path: Path) -> None:
+    """As the one of a cell of a notebook whose name was given to something else."""
+    tracker = tracked(tmp_path / "a.accw", range(2))
+    tracker.update(weights_at(2), step=2)
+    thread = tracker._outlets.recorder._writer._thread  # type: ignore[union-attr]
+
+    del tracker
+    gc.collect()
+
+    assert thread is not None
+    thread.join(60)
+    tracked(tmp_path / "a.accw", range(3, 4), resume=True).close()
+    assert aw.open_analysis(tmp_path / "a.accw").steps.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_copy_of_the_tracker_in_a_forked_process_writes_nothing_and_waits_for_nothing(
+    tmp_path: Path,
+) -> None:
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_tracker_store import *
+tracker = tracked(Path({str(tmp_path / "a.accw")!r}), range(2))
+if not os.fork():
+    tracker.update(weights_at(2), step=2)
+    tracker.flush()
+    tracker.close()
+    sys.exit()
+os.wait()
+tracked_on(tracker, range(2, 4)).close()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "was forked from the one that writes, and writes nothing" in done.stderr
+    assert aw.open_analysis(tmp_path / "a.accw").steps.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_workers_that_outlive_a_trainer_do_not_hold_its_store(
+    tmp_path: Path, expected: aw.Analysis
+) -> None:
+    code = f"""
+import os, signal, sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_tracker_store import *
+tracker = tracked(Path({str(tmp_path / "a.accw")!r}), range(4))
+worker = os.fork()
+if not worker:
+    os.close(1)
+    time.sleep(600)
+    os._exit(0)
+print(worker, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, check=False, timeout=300
+    )
+    try:
+        assert done.returncode == -signal.SIGKILL
+        tracked(tmp_path / "a.accw", range(4, 7), resume=True).close()
+    finally:
+        os.kill(int(done.stdout), signal.SIGKILL)
+
+    assert_same(aw.open_analysis(tmp_path / "a.accw"), expected)
+
+
 TRAINING = """
 import os, signal, sys
 from pathlib import Path
@@ -353,7 +435,7 @@ def test_what_no_disk_takes_can_be_saved_elsewhere(
 
     tracker.close()
 
-    assert "7 steps could not be written; make room and call close() again" in caplog.messages[-1]
+    assert "7 steps could not be written; mend that and call close() again" in caplog.messages[-1]
     saved = tracker.save(tmp_path / "b.accw")
     assert saved.values.tobytes() == expected.values.tobytes()
 

@@ -341,6 +341,16 @@ def test_hovering_tells_step_nearest_curve_and_measures(qtbot: Any, analysis: Pa
     assert session.cursor.position == 6
 
 
+def test_hovering_tells_a_loss_that_is_not_finite(qtbot: Any, tmp_path: Path) -> None:
+    series = walks(["a", "b"], 2)
+    path = stored(tmp_path, "run", series, steps=[0, 1], measures={"loss": [0.5, np.inf]})
+    bar = shown(qtbot, session_of(path))
+
+    text = bar.plot.hover_text(bar.plot.image.x_at(1), 5)
+
+    assert text.splitlines()[-1] == "loss  inf"
+
+
 def test_nearness_is_measured_to_the_line_between_two_checkpoints(
     qtbot: Any, analysis: Path
 ) -> None:

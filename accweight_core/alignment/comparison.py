@@ -23,6 +23,7 @@ from accweight_core.alignment.rates import rate_sums
 from accweight_core.alignment.shared_rows import LayerPlace, compared_places
 from accweight_core.analysis.ranking import Chosen, chosen_metric, descending
 from accweight_core.analysis.summary import Per
+from accweight_core.analysis.training_figures import check_is_no_figure
 from accweight_core.arguments import checked_choice
 from accweight_core.errors import MismatchError
 from accweight_core.metrics.table import INSTEAD, checked_metric
@@ -199,6 +200,8 @@ def _chosen(a: Analysis, b: Analysis, by: str | None, at: tuple[int, int], per: 
     """Return the metric to compare by: the one asked for, else one that both sides have."""
     both = [name for name in a.metrics if name in b.metrics]
     if by is not None:
+        for side in (a, b):
+            check_is_no_figure(side.header, by)
         return Chosen(checked_metric(by, both))
     found = [
         chosen_metric(side.measured(per), None, index)

@@ -26,6 +26,7 @@ from accweight_core.analysis.rows import rows_at, rows_of
 from accweight_core.analysis.saving import saved
 from accweight_core.analysis.sources import Source, Stored
 from accweight_core.analysis.summary import Measured, Per, maximum
+from accweight_core.analysis.training_figures import check_is_no_figure
 from accweight_core.arguments import brief, checked_choice, checked_text, whole
 from accweight_core.errors import (
     ArgumentTypeError,
@@ -209,6 +210,7 @@ class Analysis:
             wide = with_probe_metric(self.measured(per, roles), self.probes, by, self.steps)
             return ranking_frame(wide, by, self.step_index(step), [by, *self.metrics], per)
         check_is_no_probe(self.probes, by)
+        check_is_no_figure(self.header, by)
         rows, place = self._rows_at(self.step_index(step), per, roles)
         return ranking_frame(rows, by, place, self.metrics, per)
 

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from accweight_core.analysis import training_figures
 from accweight_core.analysis.shown import Shown
 from accweight_core.analysis.step_changes import Histogram
 from accweight_core.analysis.summary import Measured
 from accweight_core.analysis.thumbnails import PAINTS, Thumbnails
 from accweight_core.colours.scale import ENTRIES
 from accweight_core.errors import ArgumentTypeError
-from accweight_core.metrics.table import Floats
 from accweight_core.naming import leaf_of
 from accweight_core.schema import Parameter
+from accweight_core.store.header import Header
 
 TEXELS = 192
 """Texels along a logged picture."""
@@ -131,24 +132,21 @@ def log_scalars(
     return logged
 
 
-def log_measures(
-    writer: Writer, measures: Mapping[str, Floats], step_index: int, **when: Any
-) -> int:
+def log_measures(writer: Writer, header: Header, step_index: int, **when: Any) -> int:
     """Log loss, accuracy and the like at a step, as training/NAME; return how many there were.
+
+    NaN and infinity are logged as well: TensorBoard marks them.
 
     Args:
         writer: The writer.
-        measures: (steps,) by name; NaN where there is none.
+        header: Header of the run.
         step_index: Index of the step.
         when: As for `log_scalars`.
     """
-    tags = tags_of(measures)
-    known = {
-        name: float(v[step_index]) for name, v in measures.items() if np.isfinite(v[step_index])
-    }
-    for name, value in known.items():
-        writer.add_scalar(f"training/{tags[name]}", value, **when)
-    return len(known)
+    tags, figures = tags_of(header.measures), header.checkpoints[step_index].figures
+    for name, value in figures.items():
+        writer.add_scalar(f"{training_figures.PREFIX}{tags[name]}", value, **when)
+    return len(figures)
 
 
 def log_histogram(writer: Any, tag: str, histogram: Histogram, **when: Any) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.summary import Measured, Per
+from accweight_core.analysis.training_figures import figure_columns
 from accweight_core.arguments import brief, checked_choice, checked_roles, is_one_of
 from accweight_core.errors import (
     ArgumentTypeError,
@@ -42,8 +43,10 @@ def export(
         analysis: The analysis.
         out: Path of a file, or an open binary stream.
         to: "csv" or "parquet": one row per layer and step; "npz": one (steps, layers) array
-            per metric, with `steps`, the names, and `elements`. In CSV, names that spreadsheets
-            would take for formulas have an apostrophe before them (`unescaped` takes it off).
+            per metric, with `steps`, the names, and `elements`. Training figures are columns
+            "training/NAME" with the number of the step in every row; in npz, arrays of (steps,).
+            In CSV, names that spreadsheets would take for formulas have an apostrophe before them
+            (`unescaped` takes it off).
         per: Whether rows are layers, parameters or attention heads.
         overwrite: Replace an existing file.
         roles: Roles to include; those of the analysis by default.
@@ -119,9 +122,13 @@ def _write_csv(
 ) -> None:
     per = table.columns[0]
     texts = {name: [escaped(text) for text in table[name]] for name in (per, "kind")}
+    figures = {
+        name: ["" if value is None else f"{value:.17g}" for value in values] * len(rows)
+        for name, values in figure_columns(analysis.header).items()
+    }
     # a text is quoted for what ends a line alone, and readers take any CR for the end of one
-    has_cr = any("\r" in text for text in texts[per])
-    table.assign(**texts).to_csv(
+    has_cr = any("\r" in text for text in (*texts[per], *figures))
+    table.assign(**texts, **figures).to_csv(
         file,
         index=False,
         float_format="%.17g",
@@ -133,8 +140,12 @@ def _write_csv(
 def _write_parquet(
     file: BinaryIO, table: pd.DataFrame, analysis: Analysis, rows: Sequence[Measured]
 ) -> None:
+    figures = {
+        name: np.array(values * len(rows), np.float64)
+        for name, values in figure_columns(analysis.header).items()
+    }
     try:
-        table.to_parquet(file, index=False, engine="pyarrow")
+        table.assign(**figures).to_parquet(file, index=False, engine="pyarrow")
     except ImportError:
         raise MissingLibraryError("pyarrow", "parquet", "writing Parquet") from None
 
@@ -148,6 +159,8 @@ def _write_npz(
         else np.empty((len(analysis.steps), 0))
         for name in analysis.metrics
     }
+    for name, values in figure_columns(analysis.header).items():
+        arrays[name] = np.array(values, np.float64)
     np.savez_compressed(
         file,
         steps=analysis.steps,

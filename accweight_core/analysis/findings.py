@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.continuity import BREAK
+from accweight_core.analysis.training_figures import figures_not_finite
 from accweight_core.dtypes import DTYPES
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
@@ -47,9 +48,10 @@ class Finding:
     """Something about a run that its user would want to be told.
 
     Attributes:
-        kind: What it is, in a word: "nonfinite", "nothing_moved", "discontinuity", "stopped",
-            "lora_b_zero", "type_change", "buffers_moved", "frozen", "partly_frozen", "identical"
-            or "reference"; `check` adds "expected_frozen" and "expected_moving".
+        kind: What it is, in a word: "nonfinite", "nonfinite_figure", "nothing_moved",
+            "discontinuity", "stopped", "lora_b_zero", "type_change", "buffers_moved", "frozen",
+            "partly_frozen", "identical" or "reference"; `check` adds "expected_frozen" and
+            "expected_moving".
         text: It in a sentence.
         step: The step it is about, if it is about one.
         layers: The layers it is about, in network order; none if it is about all.
@@ -92,6 +94,7 @@ def findings(header: Header, values: Floats) -> list[Finding]:
         return []
     found = [
         *_nonfinite(movement),
+        *_figures_not_finite(header),
         *_nothing_moved(movement),
         *_discontinuities(header),
         *_stopped(movement),
@@ -231,6 +234,11 @@ def _nonfinite(movement: Movement) -> Iterator[Finding]:
     names = [movement.parameter(index).name for index in hit]
     layers = dict.fromkeys(movement.parameter(index).layer for index in hit)
     yield Finding("nonfinite", text, step, tuple(layers), tuple(names), is_wrong=True)
+
+
+def _figures_not_finite(header: Header) -> Iterator[Finding]:
+    for found in figures_not_finite(header):
+        yield Finding("nonfinite_figure", found.text, found.step, is_wrong=found.is_wrong)
 
 
 def _nothing_moved(movement: Movement) -> Iterator[Finding]:

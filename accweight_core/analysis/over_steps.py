@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from accweight_core.analysis.timing import NEVER, timing
+from accweight_core.analysis.training_figures import check_is_no_figure
 from accweight_core.metrics.random_walk import random_walk, walk_shares
 from accweight_core.metrics.table import TABLE, checked_metric
 
@@ -26,6 +27,7 @@ def over_steps(analysis: Analysis, by: str, per: Per = "layer") -> dict[str, Any
     Raises:
         UnknownNameError: If there is no such metric.
     """
+    check_is_no_figure(analysis.header, by)
     checked_metric(by, analysis.metrics)
     steps = analysis.steps
     rows = []

@@ -66,6 +66,7 @@ def reopened(header: Header, store: Path | None = None) -> Run:
                 record.measures,
                 stamps,
                 record.copy,
+                record.nonfinite_measures,
             )
         )
     if header.name_map:

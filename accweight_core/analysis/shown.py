@@ -16,6 +16,7 @@ from accweight_core.analysis.ranking import descending, left_out, left_out_text
 from accweight_core.analysis.sources import Source
 from accweight_core.analysis.summary import Measured
 from accweight_core.analysis.thumbnails import Thumbnails
+from accweight_core.analysis.training_figures import check_is_no_figure
 from accweight_core.metrics.table import TABLE, Floats, checked_metric
 from accweight_core.store.beside import name_of
 from accweight_core.text import plain
@@ -80,6 +81,7 @@ class Shown:
         Raises:
             UnknownNameError: If there is no such metric.
         """
+        check_is_no_figure(self.source.header, metric)
         checked_metric(metric, self.metrics)
         if not self.rows:
             return np.empty((0, len(self.steps)))

@@ -5,8 +5,10 @@ Each analysis is a folder of its own, so that TensorBoard shows several on one a
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from accweight_core.analysis.probe_log import log_probes
 from accweight_core.analysis.shown import Shown
 from accweight_core.analysis.step_changes import step_change_histograms
 from accweight_core.analysis.summary import Per
+from accweight_core.analysis.training_figures import check_is_no_figure, figures_not_finite
 from accweight_core.errors import MissingLibraryError, SourceError
 from accweight_core.io.target import replaced_folder, target_at
 from accweight_core.metrics.table import checked_metric
@@ -94,6 +97,8 @@ def write_events(
         from tensorboardX import SummaryWriter
     except ImportError:
         raise MissingLibraryError("tensorboardX", "tensorboard", "TensorBoard export") from None
+    for name in metrics:
+        check_is_no_figure(analysis.header, name)
     chosen = [checked_metric(name, analysis.metrics) for name in metrics] or analysis.metrics
     shown = replace(analysis.shown, rows=analysis.measured(per, roles))
     target = target_at(folder, "a run of TensorBoard")
@@ -107,6 +112,17 @@ def write_events(
 def _foreign(folder: Path) -> list[str]:
     """Return the files that are no files of TensorBoard."""
     return [e.name for e in folder.iterdir() if not e.name.startswith(EVENTS)]
+
+
+@contextmanager
+def _without_warning_of_nan() -> Iterator[None]:
+    """Keep tensorboardX from warning of figures that are not finite: notes say which they are."""
+    log = logging.getLogger("tensorboardX.x2num")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 class _Export:
@@ -126,10 +142,14 @@ class _Export:
     def written(self, target: Path, metrics: Sequence[str], progress: Progress) -> Written:
         """Write everything; return what it was."""
         scalars = 0
-        measures = self._analysis.header.measures
+        self._notes += [
+            f"{found.text}: TensorBoard marks it"
+            for found in figures_not_finite(self._analysis.header)
+        ]
         for index, when in enumerate(self._when):
             scalars += log_scalars(self._writer, self._shown.rows, metrics, index, **when)
-            scalars += log_measures(self._writer, measures, index, **when)
+            with _without_warning_of_nan():
+                scalars += log_measures(self._writer, self._analysis.header, index, **when)
         pictures = self._pictures()
         if self._per == "layer":
             more = log_probes(self._writer, self._analysis.probes, self._times())

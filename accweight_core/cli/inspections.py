@@ -128,13 +128,15 @@ def _checkpoints(result: Inspection) -> Page:
 
 def _add_measures(columns: dict[str, list[str]], found: Sequence[Checkpoint]) -> list[str]:
     """Add a column for each training figure that fits; return the names of the others."""
-    measures = list(dict.fromkeys(name for c in found for name in c.measures))
+    measures = list(
+        dict.fromkeys(name for c in found for name in (*c.measures, *c.nonfinite_measures))
+    )
     leaves = [name.rpartition(".")[2] for name in measures]
     uses = Counter(leaves)
     left_out, width = [], room()
     for name, leaf in zip(measures, leaves, strict=True):
         label = plain(leaf if leaf and uses[leaf] == 1 else name)
-        cells = [number(c.measures.get(name)) for c in found]
+        cells = [c.nonfinite_measures.get(name) or number(c.measures.get(name)) for c in found]
         wider = {**columns, label: cells}
         if label in columns or Table(wider).width > width:
             left_out.append(label)

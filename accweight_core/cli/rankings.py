@@ -18,6 +18,7 @@ from accweight_core.analysis.probe_metrics import (
 from accweight_core.analysis.ranking import chosen_metric, left_out, left_out_text, ranking
 from accweight_core.analysis.reading import findings_of
 from accweight_core.analysis.summary import Per
+from accweight_core.analysis.training_figures import check_is_no_figure
 from accweight_core.cli.checking import GRAVE, findings_lines
 from accweight_core.cli.output import Page, room
 from accweight_core.cli.tables import Table, bar, number
@@ -57,6 +58,7 @@ def ranking_json(
         others = others_of(analysis.probes, by)
     elif by is not None:
         check_is_no_probe(analysis.probes, by)
+    check_is_no_figure(analysis.header, by)
     chosen = chosen_metric(measured, by, index)
     rows = ranking(measured, chosen.by, index, per)
     totals = {row.name: row.totals for row in measured}

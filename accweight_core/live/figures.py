@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,14 +11,14 @@ from accweight_core.arguments import brief
 from accweight_core.errors import ArgumentTypeError
 
 
-def figures_of(given: Mapping[str, Any]) -> dict[str, Callable[[], float | None]]:
+def figures_of(given: Mapping[str, Any]) -> dict[str, Callable[[], float]]:
     """Return figures by name, to be fetched later, as reading them may wait for a device.
 
     Args:
         given: Numbers, or tensors and arrays of one element; None where there is no figure.
 
     Returns:
-        Functions that return the figure, or None if it is not finite.
+        Functions that return the figure, which may be NaN or infinite.
 
     Raises:
         ArgumentTypeError: If one is no number.
@@ -27,10 +26,10 @@ def figures_of(given: Mapping[str, Any]) -> dict[str, Callable[[], float | None]
     return {name: _fetched(name, value) for name, value in given.items() if value is not None}
 
 
-def _fetched(name: str, value: Any) -> Callable[[], float | None]:
+def _fetched(name: str, value: Any) -> Callable[[], float]:
     if isinstance(value, Tensor) and value.device.type != "cpu" and value.numel() == 1:
         kept = value.detach().clone()  # the loop may go on adding to its own
-        return lambda: _finite(float(kept))
+        return lambda: float(kept)
     try:
         if isinstance(value, (bool, str, bytes)):
             raise TypeError
@@ -39,8 +38,4 @@ def _fetched(name: str, value: Any) -> Callable[[], float | None]:
         raise ArgumentTypeError(
             f"{name} must be a number, or a tensor of one element, got {brief(value)}"
         ) from None
-    return lambda: _finite(number)
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
+    return lambda: number

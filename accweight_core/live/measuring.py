@@ -41,7 +41,7 @@ from accweight_core.live.states import SHARDED_FORMAT, STATE_FORMAT, WeightState
 from accweight_core.live.weights import Weights
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Floats
-from accweight_core.schema import Parameter, Role
+from accweight_core.schema import Parameter, Role, finite_and_not
 from accweight_core.store.header import Header, versions
 from accweight_core.store.records import LIVE, CheckpointRecord
 
@@ -53,8 +53,8 @@ NOTE = (
     "but exact values of single weights cannot be computed again"
 )
 
-Figures = Mapping[str, Callable[[], float | None]]
-"""Training figures by name, fetched from their device with the sums; None if not finite."""
+Figures = Mapping[str, Callable[[], float]]
+"""Training figures by name, fetched from their device with the sums."""
 
 
 class Measuring:
@@ -138,6 +138,7 @@ class Measuring:
             for name, state in self._resumed.items()
         }
 
+    @torch.inference_mode(mode=False)  # a state made within one could not change outside
     def measure(
         self,
         weights: Weights,
@@ -319,7 +320,7 @@ class Measuring:
         self._pending, self._folded = deque(), list(values)
         self._roles = header.roles
         self.steps = [record.step for record in header.checkpoints]
-        self._measures = [record.measures for record in header.checkpoints]
+        self._measures = [record.figures for record in header.checkpoints]
 
     def merge(self, other: Measuring) -> None:
         """Add other parameters of the same model, measured at the same steps.
@@ -333,7 +334,7 @@ class Measuring:
         states = {n: self.state(n) for n in self.parameters}
         states |= {n: other.state(n) for n in other.parameters}
         pairs = zip(header.checkpoints, others.checkpoints, strict=True)
-        self._measures = [{**b.measures, **a.measures} for a, b in pairs]
+        self._measures = [{**b.figures, **a.figures} for a, b in pairs]
         self.parameters |= other.parameters
         self._folded = list(np.concatenate([values, more], axis=1))
         self._resumed, self._batches = states, None
@@ -361,14 +362,15 @@ class Measuring:
                 sums, figures = self._pending[0]
                 if sums and self._batches is not None:
                     self._folded.append(self._batches.totals(sums))
-                known = {name: fetch() for name, fetch in figures.items()}
-                self._measures.append({n: value for n, value in known.items() if value is not None})
+                self._measures.append({name: fetch() for name, fetch in figures.items()})
                 self._pending.popleft()
 
     def _values(self) -> Floats:
         return np.stack(self._folded) if self._folded else np.empty((0, 0, len(SUMS)))
 
 
-def _record(step: int, measures: Mapping[str, float]) -> CheckpointRecord:
+def _record(step: int, figures: Mapping[str, float]) -> CheckpointRecord:
     """Return the record of a step, with its training figures."""
-    return CheckpointRecord(f"memory:{step}", step, "order given", LIVE, 0, 0, measures)
+    finite, others = finite_and_not(figures)
+    place = f"memory:{step}"
+    return CheckpointRecord(place, step, "order given", LIVE, 0, 0, finite, "", others)

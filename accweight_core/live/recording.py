@@ -14,6 +14,7 @@ import torch
 
 from accweight_core.accumulate.cutting import Block
 from accweight_core.accumulate.stepwise import Carry
+from accweight_core.analysis.findings import counted
 from accweight_core.errors import MismatchError, StoreError
 from accweight_core.io.target import target_at
 from accweight_core.jobs.growing import GrowingAnalysis
@@ -98,6 +99,8 @@ class Recorder:
         self._planned = 0
         self._writer = BackgroundWriter(self.path, measuring.record, growing)
         atexit.register(_closed, weakref.ref(self))
+        # a tracker that nobody has any more, as after a cell of a notebook was run again
+        weakref.finalize(self, self._writer.release_later).atexit = False
 
     def follow(self, measuring: Measuring) -> None:
         """Go on with the measurements of a state that was loaded."""
@@ -125,6 +128,8 @@ class Recorder:
             MismatchError: If the store is of another model.
         """
         self._tell()
+        if self.is_copy():
+            return
         steps, places = self._measuring.steps, self._new_places()
         if not places:
             return
@@ -165,7 +170,8 @@ class Recorder:
         if self._before is not None and not self._measuring.steps:
             raise StoreError(
                 f"{self.path}: holds the steps up to {self._last}, but not the state that later "
-                "ones continue from; load_state_dict() the tracker's own first"
+                "ones continue from; load_state_dict() the tracker's own first, or delete the "
+                "store if training begins anew"
             )
 
     def _check_repeated(self, taken: Sequence[int]) -> None:
@@ -185,6 +191,8 @@ class Recorder:
 
     def flush(self) -> None:
         """Wait until everything measured is on disk, or could not be written."""
+        if self.is_copy():
+            return
         self._writer.flush()
         self._tell()
 
@@ -195,9 +203,19 @@ class Recorder:
         if left:
             self._reports.tell(
                 ("left", left),
-                f"{self.path}: {left} steps could not be written; make room and call close() "
-                "again, or save() them elsewhere",
+                f"{self.path}: {counted(left, 'step')} could not be written; mend that and call "
+                "close() again, or save() the run elsewhere",
             )
+
+    def is_copy(self) -> bool:
+        """Tell whether this process is a copy of the one that writes, and say so once."""
+        if self._writer.is_copy:
+            self._reports.tell(
+                "copy",
+                f"{self.path}: process {os.getpid()} was forked from the one that writes, and "
+                "writes nothing; update the tracker where it was created",
+            )
+        return self._writer.is_copy
 
     def _tell(self) -> None:
         error = self._writer.error

@@ -21,6 +21,9 @@ Due = Callable[[int, int], bool]
 
 PER_DECADE = 1, 2, 5
 
+OF_CALLBACKS = "epoch", "rollout"
+"""What callbacks take for `every` beside steps."""
+
 
 def due_by(every: Every) -> Due:
     """Return the function that tells whether an update is taken.
@@ -36,6 +39,11 @@ def due_by(every: Every) -> Due:
     if every is None:
         return lambda step, last: True
     if isinstance(every, str):
+        if every in OF_CALLBACKS:
+            raise ArgumentValueError(
+                f'every="{every}" is for the callbacks of frameworks, which know when one ends; in '
+                "your own loop call update() then, without every, or give a number of steps"
+            )
         if every != "log":
             raise ArgumentValueError(
                 f'every must be a number, "log", steps or a function, got {brief(every)}'

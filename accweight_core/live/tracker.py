@@ -34,8 +34,9 @@ from accweight_core.live.rooms import StateIn, room_for
 from accweight_core.live.schedule import Every, Schedule
 from accweight_core.live.shard_states import put_together
 from accweight_core.live.shards import is_sharded, rank
+from accweight_core.live.uncompiled import uncompiled
 from accweight_core.live.update_log import UpdateLog
-from accweight_core.live.weights import Weights, weights_of
+from accweight_core.live.weights import OTHER_MODEL, Weights, weights_of
 from accweight_core.schema import DEFAULT_ROLES, Role
 from accweight_core.store.beside import name_of
 
@@ -116,6 +117,7 @@ class ChangeTracker(Results):
         checked_choice(precision, get_args(Precision), "precision")
         checked_choice(errors, get_args(Errors), "errors")
         self._each_rank = each_rank
+        self._given = 0
         self._has_stopped = False
         path = target_at(store, "an analysis") if store is not None else None
         reports = Reports(errors)
@@ -151,6 +153,17 @@ class ChangeTracker(Results):
         stopped = ", stopped" if self._measuring.is_broken else ""
         return f"<ChangeTracker: {known}{stopped}; in {recorder.path if recorder else 'memory'}>"
 
+    def __reduce__(self) -> Any:
+        """Raise, as for `torch.save`, `copy`, or a worker that is started anew.
+
+        Raises:
+            ArgumentTypeError: Always; it says what can be saved.
+        """
+        raise ArgumentTypeError(
+            "a ChangeTracker cannot be copied or pickled, as its store has one writer; save its "
+            "state_dict(), and keep it out of data sets that workers are given"
+        )
+
     def __enter__(self) -> ChangeTracker:
         """Return itself."""
         return self
@@ -170,6 +183,7 @@ class ChangeTracker(Results):
         """
         self._outlets.close()
 
+    @uncompiled
     def update(
         self,
         model: Any,
@@ -345,6 +359,10 @@ class ChangeTracker(Results):
         return STOPPED if self._has_stopped else LEFT_OUT
 
     def _take(self, model: Any, step: int, measures: Mapping[str, Any]) -> None:
+        recorder = self._outlets.recorder
+        if recorder is not None and recorder.is_copy():  # threads of torch would never answer
+            self._has_stopped = True
+            return
         weights = weights_of(model, f"at step {step}")
         if self._is_bystander(weights):
             return
@@ -357,6 +375,13 @@ class ChangeTracker(Results):
             self._measuring.measure(weights, step, figures, self._outlets.check)
         finally:
             self._has_stopped = self._measuring.is_broken
+        if len(weights.values) > self._given > 0:
+            self._reports.tell(
+                "grown",
+                f"the model has parameters at step {step} that it had not at the first update; "
+                f"these are not tracked: {OTHER_MODEL}",
+            )
+        self._given = len(weights.values)
         self._outlets.add(self._measuring, self._shown)
 
     def _is_bystander(self, weights: Weights) -> bool:

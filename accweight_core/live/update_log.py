@@ -60,7 +60,7 @@ class UpdateLog:
         last = len(shown.steps) - 1
         when = {"global_step": int(shown.steps[last])}
         log_scalars(self._writer, shown.rows, self._metrics or shown.metrics, last, **when)
-        log_measures(self._writer, shown.source.header.measures, last, **when)
+        log_measures(self._writer, shown.source.header, last, **when)
         if self._histograms:
             self._log_histograms(shown, last, when)
         if self._pictures and last and self._updates & (self._updates - 1) == 0:

@@ -31,6 +31,8 @@ from accweight_core.naming import SECOND_NAME, layers_of, without_wrappers
 from accweight_core.readers import hinted, names_in
 from accweight_core.schema import MEASURED_ROLES, HiddenValues, Parameter, Role, StoredTensor
 
+OTHER_MODEL = "a model that was changed is another run, with a tracker and a store of its own"
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -78,11 +80,13 @@ class Weights:
         name, expected = parameter.name, parameter.shape
         if name not in self.values:
             raise MismatchError(
-                f"parameter {name!r} is missing at step {step}; it was there at the first one"
+                f"parameter {name!r} is missing at step {step}; it was there at the first one; "
+                f"{OTHER_MODEL}"
             )
         tensor = self.tensor(name)
         if tuple(tensor.shape) != expected:
-            raise ShapeMismatchError(name, expected, tuple(tensor.shape), where=f"step {step}")
+            got = tuple(tensor.shape)
+            raise ShapeMismatchError(name, expected, got, where=f"step {step}", remedy=OTHER_MODEL)
         dtype = str(tensor.dtype).removeprefix("torch.")
         if not is_measurable(dtype):
             raise UnsupportedDtypeError(
@@ -208,7 +212,9 @@ def _place(tensor: Tensor | FlatPart) -> Any:
     if isinstance(tensor, FlatPart):
         return tensor.shared
     part: Any = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-    return tensor.device, part.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+    # of a shard without elements the address is 0, and all processes have to decide the same
+    address = part.data_ptr() if part.numel() else part.untyped_storage()._cdata
+    return tensor.device, address, tensor.dtype, tensor.shape, tensor.stride()
 
 
 # --- Keras

@@ -81,7 +81,7 @@ class BackgroundWriter:
         self._waiting: deque[WaitingStep] = deque()
         self._changed = Condition()
         self._thread: Thread | None = None
-        self._is_closing = False
+        self._is_closing = self._is_left = False
         self._tried = 0
         self._process = os.getpid()
 
@@ -110,6 +110,21 @@ class BackgroundWriter:
             self.left_out += step.draw is not None
             self._waiting[whole[-2]] = replace(step, draw=None, carry=None)
 
+    def release_later(self) -> None:
+        """Write what waits and release the analysis, without being waited for."""
+        if self.is_copy:
+            return
+        with self._changed:
+            self._is_left = self._is_closing = True
+            self._changed.notify_all()
+        if self._thread is None:
+            self._release()
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether this process was forked from the one that writes, and has no thread."""
+        return os.getpid() != self._process
+
     def flush(self) -> None:
         """Wait until nothing waits, or what waits could not be written."""
         with self._changed:
@@ -120,7 +135,7 @@ class BackgroundWriter:
 
         These stay; another call, or a later step, tries again.
         """
-        if os.getpid() != self._process:  # a copy in a forked process has no thread
+        if self.is_copy:
             return 0
         with self._changed:
             self._is_closing = True
@@ -130,10 +145,13 @@ class BackgroundWriter:
             self._thread = None
         elif self._waiting:
             self._write_all()
+        self._release()
+        return len(self._waiting)
+
+    def _release(self) -> None:
         if self._growing is not None and not self._waiting:
             self._growing.close()
             self._growing = None
-        return len(self._waiting)
 
     def _run(self) -> None:
         is_last = False
@@ -145,6 +163,8 @@ class BackgroundWriter:
             with self._changed:
                 self._tried = len(self._waiting)
                 self._changed.notify_all()
+        if self._is_left:
+            self._release()
 
     def _has_work(self) -> bool:
         """Tell whether there are new steps; those that failed are tried again with them."""

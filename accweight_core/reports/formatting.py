@@ -25,8 +25,6 @@ def sentence(text: str, names: Collection[str] = ()) -> str:
 
 
 def ends(values: Sequence[float | None]) -> str:
-    """Return the first and the last of recorded values."""
-    known = [value for value in values if value is not None]
-    if len(known) < 2:
-        return number_text(known[0]) if known else "-"
-    return f"{number_text(known[0])} \N{RIGHTWARDS ARROW} {number_text(known[-1])}"
+    """Return the first and the last of recorded values, which may be NaN or infinite."""
+    known = [f"{value:.4g}" for value in values if value is not None]
+    return " \N{RIGHTWARDS ARROW} ".join(known[:1] + known[1:][-1:]) or "-"

@@ -10,6 +10,7 @@ from pathlib import Path
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.analysis.probe_metrics import is_probe_metric
 from accweight_core.analysis.ranking import chosen_metric
+from accweight_core.analysis.training_figures import check_is_no_figure
 from accweight_core.errors import DrawingError
 from accweight_core.graphs.layer_graph import LayerGraph
 from accweight_core.io.target import replaced_whole, target_at
@@ -47,6 +48,7 @@ def graph_page(
     """
     path, shown = target_at(out, "a page"), analysis.shown
     place = analysis.step_index(step)
+    check_is_no_figure(analysis.header, by)
     name = by if by is not None and is_probe_metric(by) else chosen_metric(shown.rows, by).by
     order = range(len(shown.rows))
     curves = curves_content(shown, order)

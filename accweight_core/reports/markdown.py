@@ -42,7 +42,7 @@ def _run(run: Content, heading: str) -> Iterator[str]:
     for name, values in run["measures"].items():
         known = [value for value in values if value is not None]
         if known:
-            yield from (f"{_text(name)}: {number_text(known[0])} to {number_text(known[-1])}", "")
+            yield from (f"{_text(name)}: {known[0]:.4g} to {known[-1]:.4g}", "")
     word = run["by"]
     yield from (f"### Layers by {word} at step {run['steps'][-1]}", "")
     names = [word, *beside(run)]

@@ -17,6 +17,7 @@ from accweight_core.analysis.reading import findings_of
 from accweight_core.analysis.shown import Shown
 from accweight_core.analysis.summary import Measured
 from accweight_core.analysis.thumbnails import COLOURS
+from accweight_core.analysis.training_figures import check_is_no_figure
 from accweight_core.colours.png import indexed_png
 from accweight_core.colours.scale import ENTRIES
 from accweight_core.errors import AccweightError
@@ -59,6 +60,7 @@ def run_content(analysis: Analysis, by: str | None, name: str) -> Content:
         StoreError: If the analysis is damaged.
     """
     header, shown = analysis.header, analysis.shown
+    check_is_no_figure(header, by)
     chosen = chosen_metric(shown.rows, by)
     found, not_seen = findings_of(analysis)
     order = shown.largest_first(chosen.by, -1)
@@ -128,9 +130,8 @@ def beside(content: Content) -> list[str]:
 
 def _measures(analysis: Analysis) -> dict[str, list[float | None]]:
     """Return what was recorded beside the checkpoints (loss, accuracy), by name, over the steps."""
-    records = analysis.header.checkpoints
-    names = dict.fromkeys(name for record in records for name in record.measures)
-    return {name: [record.measures.get(name) for record in records] for name in names}
+    records = [record.figures for record in analysis.header.checkpoints]
+    return {name: [r.get(name) for r in records] for name in analysis.header.measures}
 
 
 def curves_content(

@@ -116,6 +116,7 @@ def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "step_source": checkpoint.step_source,
         "size_bytes": checkpoint.size_bytes,
         "measures": dict(checkpoint.measures),
+        "nonfinite_measures": dict(checkpoint.nonfinite_measures),
     }
 
 

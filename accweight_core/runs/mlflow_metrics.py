@@ -7,7 +7,6 @@ value, step. A metric is a measure of a checkpoint if it was logged at its step.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
@@ -84,7 +83,7 @@ def _files(folder: Path, name: str = "", depth: int = 0) -> Iterator[tuple[str, 
 
 @lru_cache(maxsize=MOST_METRICS)
 def _logged(path: str, stamp: Stamp) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return the steps and the finite values in a file of a metric.
+    """Return the steps and the values in a file of a metric.
 
     They are kept for the next look at a run that is followed, until the stamp of the file changes.
 
@@ -102,7 +101,7 @@ def _logged(path: str, stamp: Stamp) -> tuple[npt.NDArray[np.int64], npt.NDArray
             value, step = float(parts[1]), int(parts[2])
         except (ValueError, IndexError):  # written halfway, or not by MLflow
             continue
-        if math.isfinite(value) and abs(step) < LARGEST:
+        if abs(step) < LARGEST:
             steps.append(step)
             values.append(value)
     return np.array(steps, np.int64), np.array(values, np.float64)

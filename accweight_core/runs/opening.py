@@ -35,7 +35,7 @@ from accweight_core.runs.surveying import (
     notes_on,
     surveyed,
 )
-from accweight_core.schema import Checkpoint, Run
+from accweight_core.schema import Checkpoint, Run, finite_and_not
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Sequence[Mapping[str, Any]]
 WeightsByStep = Mapping[int, Mapping[str, Any]]
@@ -298,6 +298,9 @@ def _shared_notes(placed: Sequence[Placed]) -> list[str]:
 def _checkpoint(item: Placed, logged: Mapping[str, float]) -> Checkpoint:
     description = item.found.description
     size, changed = size_and_change(item.found.stamps)
+    measures, others = finite_and_not(
+        {**logged, **item.found.measures_in_name, **description.measures}
+    )
     return Checkpoint(
         path=str(item.found.path),
         step=item.step,
@@ -306,9 +309,10 @@ def _checkpoint(item: Placed, logged: Mapping[str, float]) -> Checkpoint:
         tensors={tensor.name: tensor for tensor in description.tensors},
         size_bytes=size,
         changed_ns=changed,
-        measures={**logged, **item.found.measures_in_name, **description.measures},
+        measures=measures,
         stamps=item.found.stamps,
         copy=item.found.copy,
+        nonfinite_measures=others,
     )
 
 

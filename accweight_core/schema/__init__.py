@@ -17,6 +17,7 @@ from accweight_core.schema.meaning import (
     Span,
     Split,
 )
+from accweight_core.schema.measures import Word, figures_from, finite_and_not
 from accweight_core.schema.run import (
     Checkpoint,
     Layer,
@@ -59,6 +60,9 @@ __all__ = [
     "Stamp",
     "StoredTensor",
     "TypeChange",
+    "Word",
+    "figures_from",
+    "finite_and_not",
     "in_short",
     "type_changes",
 ]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.schema.meaning import Axis, Kind, Role, Split
+from accweight_core.schema.measures import Word
 from accweight_core.schema.stored import Stamp, StoredTensor
 
 
@@ -27,6 +28,7 @@ class Checkpoint:
         size_bytes: Total size of its files, 0 in memory.
         changed_ns: Latest modification time of its files, 0 in memory.
         measures: Finite training metrics stored in it (loss, accuracy), by name.
+        nonfinite_measures: Those that are NaN or infinite, as "nan", "inf" or "-inf".
         stamps: Stamps of its files when it was described, by path; none in memory.
         copy: Key of the averaged copy (ema) whose tensors these are; empty for the model itself.
     """
@@ -41,6 +43,7 @@ class Checkpoint:
     measures: Mapping[str, float] = field(default_factory=dict)
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     copy: str = ""
+    nonfinite_measures: Mapping[str, Word] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

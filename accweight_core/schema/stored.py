@@ -126,8 +126,8 @@ class Description:
             where names say nothing.
         files: Every file of the checkpoint (shards, external data).
         notes: Remarks for the user: what was left out, and why.
-        measures: Finite training metrics stored with the weights (loss, accuracy), by name;
-            nested names are joined with a dot.
+        measures: Training metrics stored with the weights (loss, accuracy), by name; nested names
+            are joined with a dot. They may be NaN or infinite.
         beside: Files of the run next to the checkpoint that are not checkpoints themselves,
             even if they look like one (the graph of the network).
         copies: Averaged copies of the model that were left out (ema), by their key in the

@@ -116,11 +116,13 @@ class Header:
 
     @cached_property
     def measures(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Training figures by name, one per step; NaN where a checkpoint has none."""
-        records = [c.measures for c in self.checkpoints]
+        """Training figures by name, one per step; NaN where there is none, or no finite one."""
+        names = dict.fromkeys(
+            name for c in self.checkpoints for name in (*c.measures, *c.nonfinite_measures)
+        )
         return {
-            name: np.array([record.get(name, np.nan) for record in records], dtype=np.float64)
-            for name in dict.fromkeys(name for record in records for name in record)
+            name: np.array([c.measures.get(name, np.nan) for c in self.checkpoints], np.float64)
+            for name in names
         }
 
     @cached_property
@@ -225,7 +227,9 @@ class Header:
         Training figures are left out, as a new version may read more of them, and so are the
         projections and heads: they change no number.
         """
-        checkpoints = tuple(replace(c, measures={}) for c in self.checkpoints)
+        checkpoints = tuple(
+            replace(c, measures={}, nonfinite_measures={}) for c in self.checkpoints
+        )
         if rewritten:
             checkpoints = tuple(replace(c, size_bytes=0, changed_ns=0) for c in checkpoints)
         plain = tuple(
@@ -256,8 +260,9 @@ class Header:
             if not plain[name]:
                 del plain[name]
         for record in plain["checkpoints"]:
-            if not record["copy"]:
-                del record["copy"]
+            for name in ("copy", "nonfinite_measures"):
+                if not record[name]:
+                    del record[name]
         return {
             "format": self._format,
             **plain,

@@ -18,6 +18,27 @@ LOCK = ".lock"
 _FLAGS = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
 _HELD = (errno.EAGAIN, errno.EACCES)
 
+_ours: set[int] = set()
+"""Descriptors of what this process has locked."""
+
+
+def _let_go() -> None:
+    """In a process that was forked, let go of the locks: its parent alone writes.
+
+    Otherwise workers of a training that was killed would hold its locks, and it could not go on.
+    Descriptors stay open, on nothing, as what opened them will close them.
+    """
+    if _ours:
+        nothing = os.open(os.devnull, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        for descriptor in _ours:
+            os.dup2(nothing, descriptor, inheritable=False)
+        os.close(nothing)
+        _ours.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
@@ -37,7 +58,7 @@ def locked(path: Path) -> Iterator[None]:
         held.enter_context(_file_locked(path, "lock"))
         folder = _folder(path)
         if folder is not None:
-            held.callback(os.close, folder)
+            held.callback(_close, folder)
             _take(path, folder, "lock", if_possible=True)
         with told_in_one_line(path):
             yield
@@ -77,7 +98,7 @@ def _file_locked(path: Path, what: Literal["lock", "watch"]) -> Iterator[None]:
             if name.is_symlink():
                 raise _no_lock(path, name) from None
             raise StoreError(f"{path}: cannot be written ({reason_of(error)})") from error
-        held.callback(os.close, file)
+        held.callback(_close, file)
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise _no_lock(path, name)
         _take(path, file, what)
@@ -128,11 +149,23 @@ def _take(
 
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _ours.add(descriptor)
     except OSError as error:
         if error.errno in _HELD:
-            raise _is_held(path, what) from None
+            raise _is_held(path, what, by_us=_is_ours(descriptor)) from None
         if not if_possible:
             raise StoreError(f"{path}: cannot be locked ({reason_of(error)})") from error
+
+
+def _close(descriptor: int) -> None:
+    _ours.discard(descriptor)
+    os.close(descriptor)
+
+
+def _is_ours(descriptor: int) -> bool:
+    """Tell whether this process has locked the same file by another descriptor."""
+    found = os.fstat(descriptor)
+    return any(os.path.samestat(os.fstat(held), found) for held in tuple(_ours))
 
 
 def _is_at(name: Path, descriptor: int) -> bool:
@@ -150,12 +183,15 @@ def _remove(name: Path, descriptor: int) -> None:
             name.unlink(missing_ok=True)
 
 
-def _is_held(path: Path, what: Literal["lock", "watch"]) -> StoreError:
+def _is_held(path: Path, what: Literal["lock", "watch"], *, by_us: bool = False) -> StoreError:
     if what == "watch":
         return StoreError(f"{path}: another accweight watch writes this analysis; stop it first")
-    return StoreError(
-        f"{path}: another accweight is writing this analysis; wait for it, or stop it"
+    remedy = (
+        "in this program: close() the tracker that has it, or take another name"
+        if by_us
+        else "wait for it, or stop it"
     )
+    return StoreError(f"{path}: another accweight is writing this analysis; {remedy}")
 
 
 def _no_lock(path: Path, name: Path) -> StoreError:

@@ -17,7 +17,17 @@ from msgspec import Meta, Struct
 from accweight_core.dtypes import DTYPES
 from accweight_core.metrics.sums import FIRST_SUMS
 from accweight_core.remote import is_url
-from accweight_core.schema import Axis, Checkpoint, Parameter, Restart, Role, Split, TypeChange
+from accweight_core.schema import (
+    Axis,
+    Checkpoint,
+    Parameter,
+    Restart,
+    Role,
+    Split,
+    TypeChange,
+    Word,
+    figures_from,
+)
 from accweight_core.store.documents import Integer, Length, Shape, checked
 
 FORMAT_VERSION = 4
@@ -73,6 +83,7 @@ class CheckpointRecord:
     """The checkpoint file of one step, and the training figures stored with it.
 
     `copy` is the key of the averaged copy in it that was analysed, empty for the model itself.
+    Figures that are NaN or infinite are in `nonfinite_measures`, which older versions ignore.
     """
 
     path: Annotated[str, Meta(min_length=1)]
@@ -83,6 +94,12 @@ class CheckpointRecord:
     changed_ns: int
     measures: Mapping[str, float] = field(default_factory=dict)
     copy: str = ""
+    nonfinite_measures: Mapping[str, Word] = field(default_factory=dict)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """All training figures as numbers, also those that are not finite."""
+        return figures_from(self.measures, self.nonfinite_measures)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> CheckpointRecord:
@@ -96,8 +113,9 @@ class CheckpointRecord:
             format=checkpoint.format,
             size_bytes=checkpoint.size_bytes,
             changed_ns=checkpoint.changed_ns,
-            measures={n: float(v) for n, v in checkpoint.measures.items() if math.isfinite(v)},
+            measures=checkpoint.measures,
             copy=checkpoint.copy,
+            nonfinite_measures=checkpoint.nonfinite_measures,
         )
 
 

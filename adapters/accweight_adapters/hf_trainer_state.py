@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from accweight_adapters.measures import MAX_MEASURES, finite, is_showable
+from accweight_adapters.measures import MAX_MEASURES, as_float, finite, is_showable
 from accweight_adapters.untrusted import MAX_SIZE, quoted
 from accweight_core.schema import Description
 
@@ -83,7 +83,7 @@ def _measures(state: Mapping[str, Any], step: int | None) -> dict[str, float]:
     for entry in history if isinstance(history, list) else []:
         if isinstance(entry, dict) and _is_up_to(entry.get("step"), step):
             logged |= {name: value for name, value in entry.items() if _is_figure(name, value)}
-    known = {name: finite(value) for name, value in logged.items()}
+    known = {name: as_float(value) for name, value in logged.items()}
     known["epoch"] = finite(state["epoch"]) if _is_number(state.get("epoch")) else None
     found = {name: value for name, value in known.items() if value is not None}
     return dict(list(found.items())[:MAX_MEASURES])

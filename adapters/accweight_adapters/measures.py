@@ -104,6 +104,7 @@ KNOWN: Final = (
 
 WORD = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*|[0-9]+")
 DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+NONFINITE = re.compile(r"[+-]?(inf|infinity)|nan", re.IGNORECASE)
 MAX_DIGITS: Final = 40
 
 
@@ -115,13 +116,15 @@ def plain_number(_keys: Keys, value: object) -> int | float | None:
 def number_or_text(keys: Keys, value: object) -> int | float | None:
     """Return a number, also one in a string, for formats whose metadata are all strings."""
     text = value.strip() if isinstance(value, str) and len(value) <= MAX_DIGITS else ""
+    if NONFINITE.fullmatch(text):
+        return float(text)
     if not DECIMAL.fullmatch(text):
         return plain_number(keys, value)
     return int(text) if text.lstrip("+-").isdigit() else float(text)
 
 
 def measures_in(content: object, number: Numbers = plain_number) -> dict[str, float]:
-    """Return the finite measures in `content`, in its order.
+    """Return the measures in `content`, in its order; they may be NaN or infinite.
 
     Args:
         content: Content of the checkpoint; only mappings have measures.
@@ -252,7 +255,11 @@ def _plain(word: str) -> str:
 
 
 def _latest(keys: Keys, value: object, number: Numbers) -> float | None:
-    """Return a number, or the last finite one of a history, or None."""
+    """Return a number, or the last one of a history, or None.
+
+    In a history, NaN may stand for an epoch without validation: the last finite one counts if
+    there is any.
+    """
     words = _words(keys[-1])
     if isinstance(value, (list, tuple)):
         if not PER_ITEM.isdisjoint(words):
@@ -260,6 +267,7 @@ def _latest(keys: Keys, value: object, number: Numbers) -> float | None:
         history = reversed(value[-RECENT:])
     else:
         history = iter([value])
+    last = None
     for item in history:
         if item is None:  # an epoch without validation
             continue
@@ -268,7 +276,16 @@ def _latest(keys: Keys, value: object, number: Numbers) -> float | None:
             return None
         if (known := finite(latest)) is not None:
             return known
-    return None
+        last = as_float(latest) if last is None else last
+    return last
+
+
+def as_float(number: int | float) -> float | None:
+    """Return a number as a float, NaN and infinity as well; None if it is too large for one."""
+    try:
+        return float(number)
+    except OverflowError:
+        return None
 
 
 def finite(number: int | float) -> float | None:

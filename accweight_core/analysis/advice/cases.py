@@ -42,7 +42,7 @@ class Case:
 def nonfinite(facts: Facts, rule: Rule) -> Iterator[Case]:
     """Find what `check` tells of NaN and infinity."""
     for found in facts.found:
-        if found.kind == "nonfinite":
+        if found.kind == "nonfinite" or (found.kind == "nonfinite_figure" and found.is_wrong):
             yield Case(found.text, found.layers[0] if found.layers else "", found.step)
 
 

@@ -56,8 +56,8 @@ RULES = (
         "lower the learning rate, clip gradients, or look at the loss at this step",
         "train again from the checkpoint before, with half the rate",
         "the same happens at any rate: then a division by zero or a faulty batch is the cause",
-        "the finding of `accweight check`",
-        standing=CERTAIN,
+        "the findings of `accweight check`",
+        standing="follows from the weights, or the loss that was logged",
     ),
     Rule(
         "never_moved",

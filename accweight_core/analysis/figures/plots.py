@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from accweight_core.analysis.probe_metrics import is_probe_metric
 from accweight_core.analysis.ranking import Chosen, chosen_metric
 from accweight_core.analysis.shown import Shown
+from accweight_core.analysis.training_figures import check_is_no_figure
 from accweight_core.arguments import brief, check_count
 from accweight_core.errors import MissingLibraryError, UnknownNameError
 from accweight_core.io.target import replaced_whole, target_at
@@ -141,6 +142,7 @@ class Plots:
         return graph_figure(self._shown, tree, opened, str(chosen), words, values, at)
 
     def _metric(self, name: str | None, step_index: int = -1) -> Chosen:
+        check_is_no_figure(self._shown.source.header, name)
         chosen = chosen_metric(self._shown.rows, name, step_index)
         return replace(chosen, notes=tuple(map(plain, chosen.notes)))
 

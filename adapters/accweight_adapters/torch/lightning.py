@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Final, TypeGuard
 
-from accweight_adapters.measures import MAX_MEASURES, Numbers, finite, is_showable
+from accweight_adapters.measures import MAX_MEASURES, Numbers, as_float, is_showable
 from accweight_adapters.pickles.weights import Weights, find_weights
 
 VERSION_KEY: Final = "pytorch-lightning_version"
@@ -68,7 +68,7 @@ def lightning_measures(content: Mapping[object, object], number: Numbers) -> dic
             noted = {state["monitor"]: state.get("current_score"), **noted}
         for name, value in noted.items():
             figure = number((name,), value)
-            known = None if figure is None else finite(figure)
+            known = None if figure is None else as_float(figure)
             if known is not None and is_showable(name) and len(found) < MAX_MEASURES:
                 found.setdefault(name, known)
     return found

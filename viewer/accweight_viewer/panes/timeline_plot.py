@@ -196,9 +196,12 @@ class TimelinePlot(QtWidgets.QWidget):  # type: ignore[misc]
             lines.append(self._value_text(near, position))
         lines += [str(first) for first in chart.broken if first.step <= chart.steps[position]]
         for measure in chart.measures:
-            at = self._session.runs[measure.run].position_at(int(chart.steps[position]))
+            shown = self._session.runs[measure.run]
+            at = shown.position_at(int(chart.steps[position]))
             run = f" \N{MIDDLE DOT} {chart.run_names[measure.run]}" if chart.run_names[1:] else ""
-            lines.append(f"{measure.name}{run}  {number_text(float(measure.values[at]))}")
+            word = shown.header.checkpoints[at].nonfinite_measures.get(measure.name)
+            value = word or number_text(float(measure.values[at]))
+            lines.append(f"{measure.name}{run}  {value}")
         return "\n".join(lines)
 
     def _value_text(self, near: Near, position: int) -> str:

@@ -1,0 +1,81 @@
+"""Training figures of a run: loss, accuracy and the like, one number per step, not per layer.
+
+They stand beside the metrics of layers, wherever steps are shown. One that is not finite is a gap
+there, and a finding.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from accweight_core.errors import UnknownNameError
+from accweight_core.metrics.table import METRICS
+from accweight_core.store.header import Header
+
+PREFIX = "training/"
+"""What names of figures begin with where they stand beside metrics of layers."""
+
+BEST = re.compile(r"(^|[^a-z])(best|lowest|highest|min|max)([^a-z]|$)", re.IGNORECASE)
+"""Names of figures that begin infinite, as there is no best one yet."""
+
+LOSS = re.compile(r"loss(?!_?scale)", re.IGNORECASE)
+"""Names of figures that are never infinite in training that goes well; a norm of gradients is,
+where losses are scaled for float16."""
+
+
+@dataclass(frozen=True)
+class NotFinite:
+    """A training figure that is NaN or infinite at some steps.
+
+    Attributes:
+        name: Its name.
+        text: It in a sentence.
+        step: The first such step.
+        is_wrong: Whether something is wrong with the run.
+    """
+
+    name: str
+    text: str
+    step: int
+    is_wrong: bool
+
+
+def figures_not_finite(header: Header) -> Iterator[NotFinite]:
+    """Find the figures that are NaN or infinite at a step, the earliest of each."""
+    names = dict.fromkeys(name for c in header.checkpoints for name in c.nonfinite_measures)
+    for name in names:
+        if BEST.search(name):
+            continue
+        having = [c for c in header.checkpoints if name in c.figures]
+        hit = [c for c in having if name in c.nonfinite_measures]
+        step, word = hit[0].step, hit[0].nonfinite_measures[name]
+        text = f"{name} is {word} at step {step}"
+        if len(hit) > 1:
+            text += f", and not finite at {len(hit)} of the {len(having)} steps that have it"
+        yield NotFinite(name, text, step, LOSS.search(name) is not None)
+
+
+def check_is_no_figure(header: Header, by: object) -> None:
+    """Raise if what is asked for as a metric of layers is a training figure.
+
+    Raises:
+        UnknownNameError: If so; the message says where it is shown.
+    """
+    if isinstance(by, str) and by not in METRICS and by in header.measures:
+        raise UnknownNameError(
+            f"{by} is a training figure, one number per step and none per layer: `accweight view` "
+            "shows it over the steps, and `accweight export` writes it beside the metrics of "
+            "layers, which `accweight metrics` lists"
+        )
+
+
+def figure_columns(header: Header) -> dict[str, list[float | None]]:
+    """Return all training figures over the steps, by their names beside metrics.
+
+    Returns:
+        None where a step has none; NaN and infinity as they were.
+    """
+    records = [c.figures for c in header.checkpoints]
+    return {PREFIX + name: [record.get(name) for record in records] for name in header.measures}

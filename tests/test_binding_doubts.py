@@ -49,11 +49,20 @@ class TwiceScaled(nn.Module):
 
 
 class Placed(nn.Module):
-    """A learned matrix that is added to the input, under a name that tells nothing."""
+    """A learned matrix that the input is multiplied by, under a name that tells nothing."""
 
     def __init__(self) -> None:
         super().__init__()
         self.place, self.out = nn.Parameter(torch.randn(5, 8)), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return three numbers per row."""
+        found: Tensor = self.out(x * self.place)
+        return found
+
+
+class Added(Placed):
+    """The same, added."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return three numbers per row."""
@@ -133,6 +142,20 @@ def test_a_graph_of_other_weights_says_that_only_values_tell_what_has_no_kind(
         BindingError, match=r"only values can tell .* 'place' \(5x8\) is place .* export the graph"
     ):
         steps.checked(steps.run(), elsewhere)
+
+
+def test_what_is_only_added_has_its_place_by_name(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    steps = Steps.of(tmp_path, Added(), torch.randn(2, 5, 8), own=0)
+    own = steps.states[0]
+    steps.states[0] = {name: value + 1 for name, value in own.items()}
+    elsewhere = steps.graph(LEGACY)
+    steps.states[0] = own
+
+    found = steps.checked(steps.run(), elsewhere)
+
+    assert steps.error(found) < CLOSE
+    assert found.binding.proof.verdict == "not verified"
 
 
 def export_at(steps: Steps, step: int) -> Path:

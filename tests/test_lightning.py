@@ -459,7 +459,7 @@ def test_what_model_checkpoint_watches_is_a_figure_of_the_checkpoint(tmp_path: P
     "state",
     [
         {"monitor": None, "best_model_score": None, "current_score": None},
-        {"monitor": "val_loss", "best_model_score": torch.tensor(torch.nan), "current_score": "x"},
+        {"monitor": "val_loss", "best_model_score": "0.5", "current_score": "x"},
         {"monitor": "a\nb", "best_model_score": torch.ones(2), "current_score": torch.tensor(1.0)},
         {"monitor": 3, "best_model_score": True},
         [1],
@@ -469,6 +469,15 @@ def test_what_is_no_figure_does_not_count(tmp_path: Path, state: object) -> None
     content = checkpoint(callbacks={"ModelCheckpoint": state})
 
     assert described(tmp_path / "a.ckpt", content).measures == {}
+
+
+def test_a_figure_that_is_not_finite_is_kept(tmp_path: Path) -> None:
+    score = torch.tensor(torch.nan)
+    state = {"monitor": "val_loss", "best_model_score": None, "current_score": score}
+
+    found = described(tmp_path / "a.ckpt", checkpoint(callbacks={"ModelCheckpoint": state}))
+
+    assert found.measures == pytest.approx({"val_loss": torch.nan}, nan_ok=True)
 
 
 def test_a_series_of_made_up_files_opens_as_one_run(tmp_path: Path) -> None:

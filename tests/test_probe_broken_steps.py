@@ -99,4 +99,4 @@ def test_a_run_without_a_good_step_has_no_results(tmp_path: Path) -> None:
 
     assert result.steps.tolist() == []
     assert result.left_out.startswith("no results at steps 0, 1:")
-    assert page(result)[0] == "filters: 0 steps"
+    assert page(result)[0] == "filters: no steps"

@@ -164,6 +164,7 @@ class Own(Probe):
     name: ClassVar[str] = "own"
     version: ClassVar[int] = 1
     needs: ClassVar[Needs] = Needs.FORWARD
+    takes_broken: ClassVar[bool] = True
 
     def start(self, context: Any) -> Schema:
         self.context, self.axes = context, context.axes_of(["0"])["0"]

@@ -124,7 +124,8 @@ class Work:
             self._look_at_finished(store, self._nonfinite)
         todo = [index for index, done in enumerate(store.finished()) if not done]
         try:
-            self._walk(self._walks(todo, store, store.finish_parameters), store)
+            with store.writing_meanwhile():
+                self._walk(self._walks(todo, store, store.finish_parameters), store)
         finally:
             store.flush()
 

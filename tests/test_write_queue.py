@@ -1,0 +1,210 @@
+"""Files that are written in a thread of their own: in order, bounded, and no fault is lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import accweight_core as aw
+from accweight_core.errors import AccweightError
+from accweight_core.pictures import packing, plan
+from accweight_core.schema import Run
+from accweight_core.store import files, part, picture_writer
+from accweight_core.store.write_queue import MOST_WAITING_BYTES, WriteQueue
+
+
+@pytest.fixture
+def queue() -> Iterator[WriteQueue]:
+    made = WriteQueue()
+    yield made
+    made.close()
+
+
+def full() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_writes_are_done_in_the_order_in_which_they_are_given(queue: WriteQueue) -> None:
+    done: list[int] = []
+
+    for number in range(100):
+        queue.put(number, partial(done.append, number))
+    queue.wait()
+
+    assert done == list(range(100))
+
+
+def test_who_gives_a_write_waits_while_too_much_is_waiting(queue: WriteQueue) -> None:
+    may_write, given = threading.Event(), threading.Event()
+    half = MOST_WAITING_BYTES // 2
+
+    def giver() -> None:
+        for _ in range(3):
+            queue.put(half, may_write.wait)
+        given.set()
+
+    thread = threading.Thread(target=giver)
+    thread.start()
+    waits = not given.wait(0.2)
+    may_write.set()
+    thread.join()
+
+    assert waits
+
+
+def test_a_write_that_is_larger_than_what_may_wait_is_done_alone(queue: WriteQueue) -> None:
+    done: list[str] = []
+
+    queue.put(1, partial(done.append, "small"))
+    queue.put(2 * MOST_WAITING_BYTES, partial(done.append, "large"))
+    queue.put(1, partial(done.append, "small"))
+    queue.wait()
+
+    assert done == ["small", "large", "small"]
+
+
+def test_a_failed_write_is_raised_later_and_none_behind_it_is_done(queue: WriteQueue) -> None:
+    may_write, done = threading.Event(), list[str]()
+
+    queue.put(0, may_write.wait)
+    queue.put(0, full)
+    queue.put(0, partial(done.append, "behind"))
+    may_write.set()
+
+    with pytest.raises(OSError, match="No space"):
+        queue.wait()
+    with pytest.raises(OSError, match="No space"):
+        queue.put(0, partial(done.append, "later"))
+    assert not done
+
+
+def test_who_waits_for_room_hears_of_a_fault(queue: WriteQueue) -> None:
+    may_write, heard = threading.Event(), threading.Event()
+
+    def write() -> None:
+        may_write.wait()
+        full()
+
+    def giver() -> None:
+        try:
+            queue.put(MOST_WAITING_BYTES, list)
+        except OSError:
+            heard.set()
+
+    queue.put(MOST_WAITING_BYTES, write)
+    thread = threading.Thread(target=giver)
+    thread.start()
+    may_write.set()
+    thread.join()
+
+    assert heard.is_set()
+
+
+def test_what_waits_is_written_when_the_queue_is_closed() -> None:
+    queue, done = WriteQueue(), list[int]()
+
+    for number in range(10):
+        queue.put(1, partial(done.append, number))
+    queue.close()
+
+    assert done == list(range(10))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Three checkpoints of four matrices."""
+    for step in range(3):
+        chance = np.random.default_rng(step)
+        weights = {
+            f"{n}.weight": chance.standard_normal((40, 30)).astype(np.float32) for n in range(4)
+        }
+        save_file(weights, tmp_path / f"step_{step}.safetensors")
+    return aw.open_run(sorted(tmp_path.glob("*.safetensors")))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file of pictures and totals."""
+    found = sorted(path for path in folder.rglob("c.*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("number", [0, 2, 3])
+def test_a_parameter_whose_picture_could_not_be_written_is_not_finished(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, number: int
+) -> None:
+    monkeypatch.setattr(packing, "PACK_TEXELS", 0)  # a picture of each
+    out = tmp_path / "run.accw"
+    whole = aw.analyze(run, tmp_path / "whole.accw")
+    write = files.write_new
+
+    def failing(path: Path, content: bytes | memoryview) -> None:
+        if path.parent.parent.name == "packed" and path.parent.name == f"{number:06d}":
+            full()
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_new", failing)
+        with pytest.raises(AccweightError, match="No space"):
+            aw.analyze(run, out, threads=threads)
+    finished = aw.open_analysis(out, unfinished=True).finished()
+    again = aw.analyze(run, out, threads=threads)
+
+    assert not any(finished[number:])
+    np.testing.assert_array_equal(again.values, whole.values)
+    assert contents(out) == contents(tmp_path / "whole.accw")
+
+
+def test_chunks_that_wait_are_not_drawn_on_any_more(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "MEMBER_BYTES", 0)
+    monkeypatch.setattr(plan, "WHOLE_BYTES", 0)  # in chunks
+    monkeypatch.setattr(plan, "SEGMENT_BYTES", 4 * 40 * 30)  # of one step each
+    with monkeypatch.context() as patch:
+        patch.setattr(part.Part, "writing_meanwhile", lambda self: nullcontext())
+        aw.analyze(run, tmp_path / "at once.accw")
+    write = picture_writer._Apart._write
+
+    def late(*given: Any) -> None:
+        threading.Event().wait(0.02)
+        write(*given)
+
+    monkeypatch.setattr(picture_writer._Apart, "_write", late)
+    aw.analyze(run, tmp_path / "run.accw")
+
+    found = contents(tmp_path / "run.accw")
+    assert found == contents(tmp_path / "at once.accw")
+    assert sum(name.startswith("pictures") for name in found) == 4 * 3
+
+
+def test_the_end_of_an_analysis_waits_for_its_last_picture(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run.accw"
+    write, finish = part.Part._write_pack, part.Part.finish
+    is_there: list[bool] = []
+
+    def late(self: part.Part, *given: Any) -> None:
+        threading.Event().wait(0.1)
+        write(self, *given)
+
+    def seen(self: part.Part, *given: Any) -> None:
+        is_there.append(bool(contents(out / "pictures")))
+        finish(self, *given)
+
+    monkeypatch.setattr(part.Part, "_write_pack", late)
+    monkeypatch.setattr(part.Part, "finish", seen)
+    aw.analyze(run, out)
+
+    assert is_there == [True]

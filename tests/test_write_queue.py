@@ -44,33 +44,42 @@ def test_writes_are_done_in_the_order_in_which_they_are_given(queue: WriteQueue)
     assert done == list(range(100))
 
 
-def test_who_gives_a_write_waits_while_too_much_is_waiting(queue: WriteQueue) -> None:
-    may_write, given = threading.Event(), threading.Event()
-    half = MOST_WAITING_BYTES // 2
+def test_who_gives_a_write_does_it_if_too_much_is_waiting(queue: WriteQueue) -> None:
+    may_write, half = threading.Event(), MOST_WAITING_BYTES // 2
+    threads: list[int] = []
 
-    def giver() -> None:
-        for _ in range(3):
-            queue.put(half, may_write.wait)
-        given.set()
+    def write() -> None:
+        threads.append(threading.get_ident())
 
-    thread = threading.Thread(target=giver)
-    thread.start()
-    waits = not given.wait(0.2)
+    queue.put(half, may_write.wait)
+    queue.put(half, write)
+    queue.put(1, write)
+    done_here = list(threads)
     may_write.set()
-    thread.join()
-
-    assert waits
-
-
-def test_a_write_that_is_larger_than_what_may_wait_is_done_alone(queue: WriteQueue) -> None:
-    done: list[str] = []
-
-    queue.put(1, partial(done.append, "small"))
-    queue.put(2 * MOST_WAITING_BYTES, partial(done.append, "large"))
-    queue.put(1, partial(done.append, "small"))
+    queue.wait()
+    queue.put(half, write)
     queue.wait()
 
-    assert done == ["small", "large", "small"]
+    assert done_here == [threading.get_ident()]
+    assert threading.get_ident() not in threads[1:]
+    assert len(threads) == 3
+
+
+def test_what_is_to_be_done_then_waits_for_all_writes_before(queue: WriteQueue) -> None:
+    may_write, done = threading.Event(), list[str]()
+
+    def write() -> None:
+        may_write.wait()
+        done.append("written")
+
+    queue.put(MOST_WAITING_BYTES, write)
+    queue.then(partial(done.append, "then"))
+    before = list(done)
+    may_write.set()
+    queue.wait()
+
+    assert before == []
+    assert done == ["written", "then"]
 
 
 def test_a_failed_write_is_raised_later_and_none_behind_it_is_done(queue: WriteQueue) -> None:
@@ -85,29 +94,9 @@ def test_a_failed_write_is_raised_later_and_none_behind_it_is_done(queue: WriteQ
         queue.wait()
     with pytest.raises(OSError, match="No space"):
         queue.put(0, partial(done.append, "later"))
+    with pytest.raises(OSError, match="No space"):
+        queue.then(partial(done.append, "then"))
     assert not done
-
-
-def test_who_waits_for_room_hears_of_a_fault(queue: WriteQueue) -> None:
-    may_write, heard = threading.Event(), threading.Event()
-
-    def write() -> None:
-        may_write.wait()
-        full()
-
-    def giver() -> None:
-        try:
-            queue.put(MOST_WAITING_BYTES, list)
-        except OSError:
-            heard.set()
-
-    queue.put(MOST_WAITING_BYTES, write)
-    thread = threading.Thread(target=giver)
-    thread.start()
-    may_write.set()
-    thread.join()
-
-    assert heard.is_set()
 
 
 def test_what_waits_is_written_when_the_queue_is_closed() -> None:

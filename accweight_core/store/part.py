@@ -184,7 +184,7 @@ class Part:
             self._queue = None
 
     def write_later(self, size_bytes: int, write: Callable[[], object]) -> None:
-        """Do a write after those given before: now, or within `writing_meanwhile` in its thread.
+        """Write something now, or within `writing_meanwhile` when its thread comes to it.
 
         Args:
             size_bytes: Memory that is held until it is written.
@@ -238,7 +238,10 @@ class Part:
             totals: (steps, parameters, sums).
         """
         found = dict(zip(members, totals.transpose(1, 0, 2), strict=True))
-        self.write_later(0, partial(self._waiting.update, found))  # once their pictures are there
+        if self._queue is None:
+            self._waiting.update(found)
+        else:
+            self._queue.then(partial(self._waiting.update, found))  # their pictures come first
         self._waiting_bytes += totals.nbytes
         is_due = time.monotonic() - self._written > max(SECONDS_BETWEEN_WRITES, 10 * self._writing)
         if is_due or self._waiting_bytes > MOST_WAITING_BYTES:

@@ -1,9 +1,9 @@
 """Write a picture from its tiles: the finest level as it is drawn, the coarser ones pooled from it.
 
 A picture that takes little memory is drawn as a whole, and its levels are written together; of a
-large one the finest level is written in chunks. While an analysis is computed, another thread
-writes them (`Part.write_later`). Unfinished pictures of a killed process are removed (`sweep`), so
-files are written in place, without a rename.
+large one the finest level is written in chunks. While weights are walked, another thread pools and
+writes (`Part.write_later`). Unfinished pictures of a killed process are removed (`sweep`), so files
+are written in place, without a rename.
 """
 
 from __future__ import annotations
@@ -188,11 +188,11 @@ class _Together:
             sheet = np.empty(self._array.shape, np.float32)
             for target, plane in zip(self._planes(sheet), planes, strict=True):
                 target[...] = plane
-        self._pyramid.pool(sheet, counts)
-        self._store.write_later(sheet.nbytes, partial(self._write, sheet))
+        self._store.write_later(sheet.nbytes, partial(self._write, sheet, counts))
         self._sheet = None
 
-    def _write(self, sheet: Picture) -> None:
+    def _write(self, sheet: Picture, counts: Picture) -> None:
+        self._pyramid.pool(sheet, counts)
         _create(self._array, self._store, self._index, self._pyramid)
         self._array.write((0, 0), sheet, self._store.write)
 
@@ -216,12 +216,9 @@ class _Apart:
             ChunkedArray(store.path / picture_name(index, plan.base, plane), shape, self.chunk)
             for plane in planes_of(plan.base)
         ]
-        store.write_later(0, self._create)
-
-    def _create(self) -> None:
-        create_plain_group(self._store.path / pyramid_name(self._index), self._store.write)
+        create_plain_group(store.path / pyramid_name(index), store.write)
         for plane in self._planes:
-            plane.create(self._store.write)
+            plane.create(store.write)
 
     def room(self, shape: tuple[int, ...]) -> Sequence[Picture]:
         return [np.empty(shape, np.float32) for _ in self._planes]

@@ -110,8 +110,9 @@ def test_what_waits_is_written_when_the_queue_is_closed() -> None:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Three checkpoints of four matrices."""
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Three checkpoints of four matrices, to be analysed with a processor left to write."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
     for step in range(3):
         chance = np.random.default_rng(step)
         weights = {
@@ -134,7 +135,7 @@ def test_a_parameter_whose_picture_could_not_be_written_is_not_finished(
 ) -> None:
     monkeypatch.setattr(packing, "PACK_TEXELS", 0)  # a picture of each
     out = tmp_path / "run.accw"
-    whole = aw.analyze(run, tmp_path / "whole.accw")
+    whole = aw.analyze(run, tmp_path / "whole.accw", threads=1)
     write = files.write_new
 
     def failing(path: Path, content: bytes | memoryview) -> None:
@@ -162,7 +163,7 @@ def test_chunks_that_wait_are_not_drawn_on_any_more(
     monkeypatch.setattr(plan, "SEGMENT_BYTES", 4 * 40 * 30)  # of one step each
     with monkeypatch.context() as patch:
         patch.setattr(part.Part, "writing_meanwhile", lambda self: nullcontext())
-        aw.analyze(run, tmp_path / "at once.accw")
+        aw.analyze(run, tmp_path / "at once.accw", threads=1)
     write = picture_writer._Apart._write
 
     def late(*given: Any) -> None:
@@ -170,7 +171,7 @@ def test_chunks_that_wait_are_not_drawn_on_any_more(
         write(*given)
 
     monkeypatch.setattr(picture_writer._Apart, "_write", late)
-    aw.analyze(run, tmp_path / "run.accw")
+    aw.analyze(run, tmp_path / "run.accw", threads=1)
 
     found = contents(tmp_path / "run.accw")
     assert found == contents(tmp_path / "at once.accw")
@@ -194,6 +195,24 @@ def test_the_end_of_an_analysis_waits_for_its_last_picture(
 
     monkeypatch.setattr(part.Part, "_write_pack", late)
     monkeypatch.setattr(part.Part, "finish", seen)
-    aw.analyze(run, out)
+    aw.analyze(run, out, threads=2)
 
     assert is_there == [True]
+
+
+@pytest.mark.parametrize(("processors", "is_apart"), [(2, True), (1, False)])
+def test_a_thread_writes_only_where_a_processor_is_left_for_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processors: int, is_apart: bool
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    write = part.Part._write_pack
+    names: set[str] = set()
+
+    def seen(self: part.Part, *given: Any) -> None:
+        names.add(threading.current_thread().name)
+        write(self, *given)
+
+    monkeypatch.setattr(part.Part, "_write_pack", seen)
+    aw.analyze(run, tmp_path / "run.accw", threads=1)
+
+    assert [name.startswith("write") for name in names] == [is_apart]

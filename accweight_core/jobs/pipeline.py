@@ -83,6 +83,7 @@ def analyze(
         roles: Roles in layers, rankings and the maximum.
         threads: Threads that walk blocks; by default one per processor, and more for remote
             files. With a cluster started here: its processes; with an executor: its workers.
+            With fewer than processors, one more thread pools and writes pictures.
         block_elements: Elements per block; chosen by size and threads by default. Changes no
             bit of the result.
         picture_budget_bytes: Most bytes of all pictures; 0 stores none. By default a sixteenth

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -124,9 +125,15 @@ class Work:
             self._look_at_finished(store, self._nonfinite)
         todo = [index for index, done in enumerate(store.finished()) if not done]
         try:
-            self._walk(self._walks(todo, store, store.finish_parameters), store)
+            with store.writing_meanwhile() if self._has_processor_left else nullcontext():
+                self._walk(self._walks(todo, store, store.finish_parameters), store)
         finally:
             store.flush()
+
+    @property
+    def _has_processor_left(self) -> bool:
+        """Whether a thread can write pictures without being in the way of those that walk."""
+        return self.workers is None and self.threads < (os.cpu_count() or 1)
 
     @cached_property
     def _nonfinite(self) -> FirstNonFinite | None:

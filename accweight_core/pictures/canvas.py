@@ -21,7 +21,7 @@ SHORT = 5
 
 Emit = Callable[[int, Sequence[Picture]], None]
 """Called as ``emit(first_step, planes)`` with (steps, rows, cols) arrays: one plane at level 0,
-mean and maximum at coarser levels."""
+mean and maximum at coarser levels. They are not drawn on any more."""
 
 
 class TileCanvas:
@@ -123,6 +123,8 @@ class TileCanvas:
                 np.copyto(plane[slot:end], np.nan, where=self._empty)
         if end == self._segment or step + steps == self._plan.steps:
             self._emit(step - slot, [plane[:end] for plane in self._planes])
+            if step + steps < self._plan.steps:  # what was emitted may be written later
+                self._planes = [np.empty_like(plane) for plane in self._planes]
 
     def _placed(self, path: Picture) -> Picture:
         """Return the sheet with every element at its texel; a view if they are in that order."""

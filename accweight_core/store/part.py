@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,7 @@ from accweight_core.store.groups import create_group
 from accweight_core.store.header import Header
 from accweight_core.store.state import STATE, State
 from accweight_core.store.stored_pictures import StoredPictures, pack_name
+from accweight_core.store.write_queue import WriteQueue
 from accweight_core.store.zarr_chunks import ChunkedArray
 
 if TYPE_CHECKING:
@@ -62,6 +65,8 @@ class Part:
         self.header = header
         self.write = write or files.write_new
         self._waiting: dict[int, Floats] = {}
+        self._waiting_bytes = 0
+        self._queue: WriteQueue | None = None
         self._pictures = StoredPictures(path, header)
         self._state = State(path, header, self.write)
         self._written = time.monotonic()
@@ -160,8 +165,46 @@ class Part:
         """Return the array of a stored level, to be read in parts."""
         return self._pictures.array(index, level, plane)
 
+    @contextmanager
+    def writing_meanwhile(self) -> Iterator[None]:
+        """Write pictures in a thread of their own within the context.
+
+        Raises:
+            Exception: In the end, what writing them has raised, unless that was raised before.
+        """
+        if not self.header.picture_bases:
+            yield
+            return
+        self._queue = queue = WriteQueue()
+        try:
+            yield
+            queue.wait()
+        finally:
+            queue.close()
+            self._queue = None
+
+    def write_later(self, size_bytes: int, write: Callable[[], object]) -> None:
+        """Write something now, or within `writing_meanwhile` when its thread comes to it.
+
+        Args:
+            size_bytes: Memory that is held until it is written.
+            write: Writes it; what it writes must not be changed any more.
+        """
+        if self._queue is None:
+            write()
+        else:
+            self._queue.put(size_bytes, write)
+
+    def wait_for_writes(self) -> None:
+        """Wait until all that was given to `write_later` is written."""
+        if self._queue is not None:
+            self._queue.wait()
+
     def write_pack(self, pack: Pack, texels: Picture) -> None:
         """Write the pictures of a pack, (steps, texels); they are removed if the process dies."""
+        self.write_later(texels.nbytes, partial(self._write_pack, pack, texels))
+
+    def _write_pack(self, pack: Pack, texels: Picture) -> None:
         names = [self.header.parameters[index].name for index in pack.members]
         path, shape = self.path / pack_name(pack.number), (len(texels), pack.texels)
         array = ChunkedArray(path, shape, shape)
@@ -194,18 +237,25 @@ class Part:
             members: Index of one parameter, or of all parameters of a pack.
             totals: (steps, parameters, sums).
         """
-        self._waiting.update(zip(members, totals.transpose(1, 0, 2), strict=True))
+        found = dict(zip(members, totals.transpose(1, 0, 2), strict=True))
+        if self._queue is None:
+            self._waiting.update(found)
+        else:
+            self._queue.then(partial(self._waiting.update, found))  # their pictures come first
+        self._waiting_bytes += totals.nbytes
         is_due = time.monotonic() - self._written > max(SECONDS_BETWEEN_WRITES, 10 * self._writing)
-        if is_due or len(self._waiting) * totals[:, 0].nbytes > MOST_WAITING_BYTES:
+        if is_due or self._waiting_bytes > MOST_WAITING_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Write the buffered totals, after the state of their parameters."""
+        """Write the buffered totals, after the pictures and the state of their parameters."""
+        self.wait_for_writes()
         began = time.monotonic()
         self.flush_state()
         if self._waiting:
             self._totals_array.write_rows(self._with_waiting(), replace=True)
             self._waiting.clear()
+            self._waiting_bytes = 0
         self._written = time.monotonic()
         self._writing = self._written - began
 

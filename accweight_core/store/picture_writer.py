@@ -1,14 +1,16 @@
 """Write a picture from its tiles: the finest level as it is drawn, the coarser ones pooled from it.
 
 A picture that takes little memory is drawn as a whole, and its levels are written together; of a
-large one the finest level is written in chunks. Unfinished pictures of a killed process are removed
-(`sweep`), so files are written in place, without a rename.
+large one the finest level is written in chunks. While weights are walked, another thread pools and
+writes (`Part.write_later`). Unfinished pictures of a killed process are removed (`sweep`), so files
+are written in place, without a rename.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from threading import Lock
 from typing import Protocol
 
@@ -162,13 +164,14 @@ class _Together:
     """All levels in one array, written at once."""
 
     def __init__(self, store: Part, index: int) -> None:
-        self._write = store.write
+        self._store = store
+        self._index = index
         plan = store.header.plan(index)
         self._pyramid = Pyramid(plan, plan.levels)
         self._sheet: Picture | None = None
         self.chunk = (plan.steps, *plan.size(plan.base))
         shape = plan.steps, self._pyramid.texels
-        self._array = _created(store, index, pyramid_name(index), self._pyramid, shape)
+        self._array = ChunkedArray(store.path / pyramid_name(index), shape, shape)
 
     def room(self, shape: tuple[int, ...]) -> Sequence[Picture]:
         self._sheet = np.empty(self._array.shape, np.float32)
@@ -185,9 +188,13 @@ class _Together:
             sheet = np.empty(self._array.shape, np.float32)
             for target, plane in zip(self._planes(sheet), planes, strict=True):
                 target[...] = plane
-        self._pyramid.pool(sheet, counts)
-        self._array.write((0, 0), sheet, self._write)
+        self._store.write_later(sheet.nbytes, partial(self._write, sheet, counts))
         self._sheet = None
+
+    def _write(self, sheet: Picture, counts: Picture) -> None:
+        self._pyramid.pool(sheet, counts)
+        _create(self._array, self._store, self._index, self._pyramid)
+        self._array.write((0, 0), sheet, self._store.write)
 
     def holds(self, place: Place) -> bool:
         return self._array.holds((0, 0))
@@ -204,20 +211,23 @@ class _Apart:
         self._index = index
         self._plan = plan = store.header.plan(index)
         self.chunk = chunk_of(tiling, plan.steps)
-        create_plain_group(store.path / pyramid_name(index), store.write)
+        shape = plan.steps, *plan.size(plan.base)
         self._planes = [
-            ChunkedArray(
-                store.path / picture_name(index, plan.base, plane),
-                (plan.steps, *plan.size(plan.base)),
-                self.chunk,
-            ).create(store.write)
+            ChunkedArray(store.path / picture_name(index, plan.base, plane), shape, self.chunk)
             for plane in planes_of(plan.base)
         ]
+        create_plain_group(store.path / pyramid_name(index), store.write)
+        for plane in self._planes:
+            plane.create(store.write)
 
     def room(self, shape: tuple[int, ...]) -> Sequence[Picture]:
         return [np.empty(shape, np.float32) for _ in self._planes]
 
     def write(self, place: Place, planes: Sequence[Picture], counts: Picture) -> None:
+        size_bytes = sum(values.nbytes for values in planes)
+        self._store.write_later(size_bytes, partial(self._write, place, planes))
+
+    def _write(self, place: Place, planes: Sequence[Picture]) -> None:
         for array, values in zip(self._planes, planes, strict=True):
             array.write(place, values, self._store.write)
 
@@ -225,14 +235,15 @@ class _Apart:
         return all(plane.holds(place) for plane in self._planes)
 
     def finish(self, counts: Picture) -> None:
-        plan, steps = self._plan, self._plan.steps
+        plan, steps, store = self._plan, self._plan.steps, self._store
         coarser = Pyramid(plan, plan.levels[1:])
         if not coarser.texels:
             return
+        store.wait_for_writes()  # the finest level is read again
         many = segment_steps(steps, coarser.texels)
-        array = _created(
-            self._store, self._index, coarser_name(self._index), coarser, (many, coarser.texels)
-        )
+        path, chunk = store.path / coarser_name(self._index), (many, coarser.texels)
+        array = ChunkedArray(path, (steps, coarser.texels), chunk)
+        _create(array, store, self._index, coarser)
         whole = Pyramid(plan, plan.levels)
         for start in range(0, steps, many):
             stop = min(start + many, steps)
@@ -240,13 +251,11 @@ class _Apart:
             for plane, stored in zip(whole.planes, self._planes, strict=False):
                 plane.of(sheet)[...] = stored[start:stop]
             whole.pool(sheet, counts)
-            array.write((start, 0), sheet[:, -coarser.texels :], self._store.write)
+            part = sheet[:, -coarser.texels :]
+            store.write_later(sheet.nbytes, partial(array.write, (start, 0), part, store.write))
 
 
-def _created(
-    store: Part, index: int, name: str, pyramid: Pyramid, chunk: tuple[int, int]
-) -> ChunkedArray:
+def _create(array: ChunkedArray, store: Part, index: int, pyramid: Pyramid) -> None:
     """Create the empty array of several levels."""
-    shape = pyramid.plan.steps, pyramid.texels
-    said = {ATTRIBUTE: pyramid.attributes(index, store.header.parameters[index].name)}
-    return ChunkedArray(store.path / name, shape, chunk).create(store.write, said)
+    said = pyramid.attributes(index, store.header.parameters[index].name)
+    array.create(store.write, {ATTRIBUTE: said})

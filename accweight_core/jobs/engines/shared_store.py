@@ -67,9 +67,8 @@ class PieceWriter(PictureWriter):
 
     def take(self, place: Place, rows: range, cols: range, parts: Sequence[Picture]) -> None:
         """Take the contents of a tile in one chunk."""
-        kept = [part.copy() for part in parts]  # the canvas reuses the buffer for further steps
         pieces = self._pieces.setdefault(place, [])
-        pieces.append((rows, cols, kept))
+        pieces.append((rows, cols, list(parts)))
         drawn = sum(len(r) * len(c) for r, c, _ in pieces)
         if drawn == self.grid.texels(place[1], place[2]):
             for piece in self._pieces.pop(place):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any, Protocol
 
-from accweight_viewer.clock import WindowClock
 from accweight_viewer.model.flight import Flight
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.guide import Guide, Hint
@@ -19,7 +18,6 @@ class HelpedWindow(Protocol):
     session: Session
     flight: Flight
     scenes: list[SceneView]
-    clock: WindowClock
 
     def add_pane(self, pane: Any) -> Any:
         """Add a pane to be ticked, themed, waited for and closed; return it."""
@@ -39,13 +37,13 @@ class WindowHelp:
         Args:
             window: The window, with all panes built.
             menu: Its Help menu.
-            preferences: What knows whether somebody has flown; without it there is no hint.
+            preferences: Where it is kept whether somebody has flown; None for no hint.
         """
         self.guide: Guide = window.add_pane(Guide(window.session, window))
         keys = menu.addAction("Keys, mouse and colours\t?")
         keys.triggered.connect(lambda *_: self.guide.toggle())
         menu.addAction(f"accweight {version('accweight')}").setEnabled(False)
         self.hint: Hint | None = None
-        if preferences is not None and not preferences.has_flown and not window.clock.standing:
+        if preferences is not None and not preferences.has_flown:
             self.hint = Hint(window.flight, window.scenes[0])
             self.hint.gone.connect(preferences.keep_flown)

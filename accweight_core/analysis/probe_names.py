@@ -81,7 +81,8 @@ def _is_newer(other: ProbeDocument, one: ProbeDocument) -> bool:
 def names_of(documents: Documents) -> dict[str, str]:
     """Return what results of one probe are called, by the folder of each, oldest first.
 
-    Those of older versions do not tell default options: they have all in which results differ.
+    Results of older versions do not say which of their options were the defaults, so their names
+    have all options in which results differ.
     """
     if len(documents) == 1:
         return {folder: one.probe for folder, one in documents.items()}

@@ -113,6 +113,18 @@ def counted(names: Sequence[str]) -> list[str]:
     return [f"{n} x {name}" if n > 1 else name for name, n in Counter(names).items()]
 
 
+def steps_said(steps: Sequence[int], *, span: bool = False) -> str:
+    """Return how many steps there are, in words, and the first and the last of several.
+
+    >>> steps_said([5]), steps_said([0, 9], span=True)
+    ('1 step', '2 steps, 0 to 9')
+    """
+    if len(steps) == 1:
+        return f"step {steps[0]}" if span else "1 step"
+    ends = f", {steps[0]} to {steps[-1]}" if span and len(steps) else ""
+    return f"{len(steps) or 'no'} steps{ends}"
+
+
 def size(size_bytes: float) -> str:
     """Return a size in bytes with a unit."""
     for unit in ("B", "kB", "MB", "GB"):

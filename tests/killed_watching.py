@@ -4,7 +4,7 @@
 
 For one change in EVERY a process of its own is forked, which kills itself before it; then another
 one goes on. In the end all analyses must have the numbers of those of a watcher that was never
-killed. Prints how many were killed, and before which changes that was not so.
+killed. Prints how many were killed, and before which changes a kill has led to other numbers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir")
 
 
 def watched(job: Job, folder: Path) -> None:
-    """Add what is there."""
+    """Measure the checkpoints that are there, and return."""
     once(job, folder / "run.accw")
 
 

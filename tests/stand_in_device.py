@@ -1,4 +1,4 @@
-"""A device that stands in for a GPU: what is computed is right, and who mixes devices fails.
+"""A device that stands in for a GPU: it computes what the CPU does, and refuses mixed devices.
 
 Its tensors are on the CPU, and say that they are elsewhere. Every operation of torch on them,
 forward and backward, is done on the CPU, after the rules of CUDA have been held against where its

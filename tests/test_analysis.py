@@ -18,7 +18,9 @@ from safetensors.torch import save_file
 from thorough import up_to
 
 import accweight_core as aw
+from accweight_core.analysis import rows
 from accweight_core.analysis.analysis import Analysis
+from accweight_core.analysis.summary import Per
 from accweight_core.errors import MismatchError, SourceError, StoreError, UnknownNameError
 from accweight_core.metrics.table import METRICS
 from accweight_core.schema import Role, Run
@@ -137,6 +139,20 @@ def test_the_order_of_tensors_in_files_changes_no_bit_of_a_layer() -> None:
     tables = [aw.analyze(aw.open_run(c)).table() for c in (forward, backward)]
 
     pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+@pytest.mark.parametrize("per", ["layer", "parameter"])
+def test_a_large_analysis_is_ranked_from_one_step_alone_with_the_same_numbers(
+    analysis: Analysis, opened: Analysis, per: Per, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "HELD_BYTES", 0)
+
+    for step in (5, 15):
+        found = opened.ranking("l2_path", step, per=per)
+        expected = analysis.ranking("l2_path", step, per=per)
+        pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    assert opened.scale("fc.weight", "layer") == analysis.scale("fc.weight", "layer")
+    assert "values" not in vars(opened), "not all steps were read"
 
 
 # --- the maximum

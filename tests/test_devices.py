@@ -329,9 +329,9 @@ def fast(request: pytest.FixtureRequest) -> Iterator[None]:
 def test_a_gpu_computes_in_full_float32_and_settings_are_put_back() -> None:
     before = precision()
 
-    with devices.exact(torch.device("cpu")):
+    with devices.full_precision(torch.device("cpu")):
         on_cpu = precision()
-    with suppress(KeyError), devices.exact(torch.device("cuda", 0)):
+    with suppress(KeyError), devices.full_precision(torch.device("cuda", 0)):
         inside = precision()
         raise KeyError
     after = precision()
@@ -344,11 +344,11 @@ def test_a_gpu_computes_in_full_float32_and_settings_are_put_back() -> None:
 def test_newer_names_of_settings_are_kept_too() -> None:
     program = (
         "import torch\n"
-        "from accweight_adapters.execution.devices import exact\n"
+        "from accweight_adapters.execution.devices import full_precision\n"
         "conv, matmul = torch.backends.cudnn.conv, torch.backends.cuda.matmul\n"
         "def seen(): return conv.fp32_precision, matmul.fp32_precision\n"
         "conv.fp32_precision, matmul.fp32_precision = 'ieee', 'tf32'\n"
-        "with exact(torch.device('cuda', 0)): print(*seen())\n"
+        "with full_precision(torch.device('cuda', 0)): print(*seen())\n"
         "print(*seen())"
     )
     if not hasattr(torch.backends.cudnn, "conv"):

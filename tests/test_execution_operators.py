@@ -15,7 +15,7 @@ import torch
 from onnx import GraphProto, TensorProto, helper
 from thorough import sampled
 
-from accweight_adapters.execution.devices import exact
+from accweight_adapters.execution.devices import full_precision
 from accweight_adapters.execution.element_types import as_array, as_tensor, stored_tensor
 from accweight_adapters.execution.graph import compiled
 from accweight_adapters.execution.operators import OPERATORS
@@ -159,7 +159,7 @@ def outcomes(device: torch.device, stride: int = 1) -> Outcomes:
         unknown = types - OPERATORS.keys()
         found.seen |= set() if unknown else types
         try:
-            with exact(device):
+            with full_precision(device):
                 run_case(case, device)
             found.right += 1
         except UnsupportedOperatorError as error:

@@ -311,8 +311,17 @@ def test_a_change_of_the_element_type_is_told_with_its_rounding(tmp_path: Path) 
     assert found["nothing_moved"][0].sure == "likely"
 
 
-def test_movement_beyond_rounding_is_no_standstill(tmp_path: Path) -> None:
-    found = found_in(typed(tmp_path, torch.float16, torch.float32, move=0.1))
+@pytest.mark.parametrize(
+    ("dtypes", "move"),
+    [
+        ((torch.float16, torch.float32), 0.1),
+        ((torch.bfloat16, torch.float32, torch.float32), 1e-5),  # also in a step without a change
+    ],
+)
+def test_movement_beyond_rounding_is_no_standstill(
+    tmp_path: Path, dtypes: tuple[torch.dtype, ...], move: float
+) -> None:
+    found = found_in(typed(tmp_path, *dtypes, move=move))
 
     assert "type_change" in found
     assert "nothing_moved" not in found

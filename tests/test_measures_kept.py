@@ -90,6 +90,15 @@ def test_a_figure_that_may_be_infinite_is_no_fault(
     assert [f.is_wrong for f in found] == ([] if is_wrong is None else [is_wrong])
 
 
+def test_a_figure_that_is_often_not_finite_is_told_once(tmp_path: Path) -> None:
+    beside = [{"loss": 1.0}, {"loss": math.inf}, {}, {"loss": math.nan}]
+    analysis = aw.analyze(aw.open_run(written(tmp_path / "run", beside)))
+
+    (found,) = [f for f in aw.check(analysis).findings if f.kind == "nonfinite_figure"]
+
+    assert found.text == "loss is inf at step 1, and not finite at 2 of the 3 steps that have it"
+
+
 def test_a_run_without_measures_has_none(tmp_path: Path) -> None:
     analysis = aw.analyze(aw.open_run(written(tmp_path / "run", [{}, {}])))
 

@@ -11,7 +11,7 @@ from viewer_helpers import run_of, stopped, stored, walks
 from window_driver import click, type_key
 
 import accweight_core as aw
-from accweight_viewer.panes.guide import GROUPS, Hint
+from accweight_viewer.panes.guide import GROUPS
 from accweight_viewer.preferences import MOST_RECENT, Preferences
 from accweight_viewer.start import StartWindow
 from accweight_viewer.window import MainWindow
@@ -140,7 +140,7 @@ def test_a_key_shows_the_guide_and_escape_or_a_click_hides_it(
     window_of: Any, analysis: Path, key: Any
 ) -> None:
     window: MainWindow = window_of(analysis)
-    scene, guide = window.scenes[0], window.guide
+    scene, guide = window.scenes[0], window.help.guide
 
     type_key(scene, key)
     shown = guide.isVisible(), guide.size() == window.size()
@@ -169,18 +169,20 @@ def test_every_key_of_the_guide_does_something(window_of: Any, analysis: Path) -
 
 
 def test_the_hint_goes_when_one_has_flown_and_never_comes_back(
-    window_of: Any, qtbot: Any, analysis: Path, preferences: Preferences
+    opened: Any, qtbot: Any, analysis: Path, own_settings: Path
 ) -> None:
-    window: MainWindow = window_of(analysis)
-    hint = Hint(window.flight, window.scenes[0])
-    hint.gone.connect(preferences.keep_flown)
+    window: MainWindow = opened(analysis, remember=True)
+    hint = window.help.hint
+    assert hint is not None
 
-    before = hint.isVisible(), preferences.has_flown
+    before = hint.isVisible(), Preferences().has_flown
     with qtbot.waitSignal(hint.gone, timeout=20_000):
         qtbot.keyPress(window.scenes[0], KEY.Key_W)
         qtbot.waitUntil(lambda: not window.flight.at_home, timeout=10_000)
         qtbot.keyRelease(window.scenes[0], KEY.Key_W)
+    another: MainWindow = opened(analysis, remember=True)
 
     assert before == (True, False)
     assert not hint.isVisible()
-    assert preferences.has_flown
+    assert Preferences().has_flown
+    assert another.help.hint is None

@@ -22,7 +22,9 @@ from accweight_core.cli import app
 from accweight_core.errors import FormatError, MissingLibraryError, SourceError, StoreError
 from accweight_core.jobs import changes, following, watching
 from accweight_core.jobs.following import follow
+from accweight_core.jobs.settling import Complete, Settling
 from accweight_core.jobs.watching import Look, Watcher
+from accweight_core.runs.search import Broken
 from accweight_core.runs.selection import Selection
 from accweight_core.store.lock import locked_by_watcher
 
@@ -201,6 +203,19 @@ def test_a_checkpoint_is_read_after_it_was_unchanged_for_the_settling_time(
     assert follower.look().is_settling
     now = 9.5
     assert follower.look().added == (1,)
+
+
+def test_an_unreadable_file_that_has_gone_since_is_neither_waited_for_nor_told(
+    job: Path,
+) -> None:
+    said: list[str] = []
+    path = job / "epoch_1.pt"
+    gone = Broken(path, FormatError(str(path), "is empty"))
+
+    found = Settling(0.0, said.append, lambda: 0.0).complete((), [gone])
+
+    assert found == Complete((), is_settling=False, again_s=None)
+    assert said == []
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.98])

@@ -21,18 +21,14 @@ from accweight_core.analysis.probe_metrics import (
     is_probe_metric,
     with_probe_metric,
 )
-from accweight_core.analysis.restarts import restart_notes
-from accweight_core.analysis.rows import rows_at, rows_of
+from accweight_core.analysis.restart_notes import restart_notes
+from accweight_core.analysis.rows import layer_maximum, rows_at, rows_of
 from accweight_core.analysis.saving import saved
 from accweight_core.analysis.sources import Source, Stored
 from accweight_core.analysis.summary import Measured, Per, maximum
 from accweight_core.analysis.training_figures import check_is_no_figure
-from accweight_core.arguments import brief, checked_choice, checked_text, whole
-from accweight_core.errors import (
-    ArgumentTypeError,
-    StoreError,
-    UnknownNameError,
-)
+from accweight_core.arguments import checked_choice, checked_text
+from accweight_core.errors import ArgumentTypeError, StoreError
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.pictures.texel_map import Layout
@@ -163,13 +159,6 @@ class Analysis:
         """
         return rows_of(self._source, self.values, per, roles)
 
-    def _rows_at(
-        self, place: int, per: Per, roles: Iterable[Role | str] | None = None
-    ) -> tuple[list[Measured], int]:
-        """Return rows, and the place in them of a step; of a large analysis that step alone."""
-        found = rows_at(self._source, place, per, roles)
-        return (self.measured(per, roles), place) if found is None else (found, 0)
-
     def table(self, per: Per = "layer", roles: Iterable[Role | str] | None = None) -> pd.DataFrame:
         """Return a DataFrame with one row per layer and step, and a column per metric.
 
@@ -211,7 +200,7 @@ class Analysis:
             return ranking_frame(wide, by, self.step_index(step), [by, *self.metrics], per)
         check_is_no_probe(self.probes, by)
         check_is_no_figure(self.header, by)
-        rows, place = self._rows_at(self.step_index(step), per, roles)
+        rows, place = rows_at(self._source, lambda: self.values, self.step_index(step), per, roles)
         return ranking_frame(rows, by, place, self.metrics, per)
 
     @property
@@ -328,13 +317,8 @@ class Analysis:
         """Return M, the divisor of `normalized`; NaN for an unfinished layer."""
         if scope == "global":
             return self.maximum.value if self.maximum else 0.0
-        layer = self.parameters[self.parameter_index(name)].layer
-        rows, last = self._rows_at(len(self.steps) - 1, "layer")
-        for row in rows:
-            if row.name == layer:
-                return float(row.metrics["max"][last])
-        largest = self.values[-1, self.parameter_index(name), SUMS.index("path_max")]
-        return float(np.maximum(largest, 0.0))
+        checked_text(name, "a parameter")
+        return layer_maximum(self._source, lambda: self.values, name)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Analysis:
         """Store the numbers of an analysis in memory; return the stored analysis.
@@ -357,15 +341,10 @@ class Analysis:
         """Return one checkpoint of the run; for a stored analysis it is described again.
 
         Raises:
+            UnknownNameError: If the run has no such checkpoint.
             SourceError: If it is missing or has changed.
         """
-        place = whole(step_index)
-        if place is None or not -len(self.steps) <= place < len(self.steps):
-            raise UnknownNameError(
-                f"the run has no checkpoint {brief(step_index)}; it has {len(self.steps)}, "
-                "counted from 0"
-            )
-        return self._source.checkpoint(place)
+        return self._source.checkpoint(self.header.checkpoint_index(step_index))
 
     def run(self) -> Run:
         """Return the run of the analysis; for a stored analysis it is described again.

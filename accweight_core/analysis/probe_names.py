@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from accweight_core.store.probe_store import ProbeDocument
@@ -30,18 +30,6 @@ def option_text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return SEVERAL.join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def steps_said(steps: Sequence[int], *, span: bool = False) -> str:
-    """Return how many steps there are, in words, and the first and the last of several.
-
-    >>> steps_said([5]), steps_said([0, 9], span=True)
-    ('1 step', '2 steps, 0 to 9')
-    """
-    if len(steps) == 1:
-        return f"step {steps[0]}" if span else "1 step"
-    ends = f", {steps[0]} to {steps[-1]}" if span and len(steps) else ""
-    return f"{len(steps) or 'no'} steps{ends}"
 
 
 def in_files(name: str) -> str:
@@ -93,7 +81,8 @@ def _is_newer(other: ProbeDocument, one: ProbeDocument) -> bool:
 def names_of(documents: Documents) -> dict[str, str]:
     """Return what results of one probe are called, by the folder of each, oldest first.
 
-    Those of older versions do not tell default options: they have all in which results differ.
+    Results of older versions do not say which of their options were the defaults, so their names
+    have all options in which results differ.
     """
     if len(documents) == 1:
         return {folder: one.probe for folder, one in documents.items()}

@@ -13,14 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.analysis import Analysis
-from accweight_core.analysis.findings import (
-    Finding,
-    Movement,
-    counted,
-    findings,
-    identical_text,
-    listed,
-)
+from accweight_core.analysis.findings import Finding, counted, findings, identical_text, listed
+from accweight_core.analysis.movement import Movement
 from accweight_core.dtypes import is_measurable
 from accweight_core.errors import AccweightError
 from accweight_core.io.reading import OpenFiles, is_remote, read_stretch, same_values

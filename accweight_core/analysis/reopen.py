@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from accweight_core.analysis.restarts import changed_since
+from accweight_core.analysis.restart_notes import changed_since
 from accweight_core.errors import FormatError, SourceError, StoreError
 from accweight_core.readers import reader_for, reader_named
 from accweight_core.remote import is_url, path_at

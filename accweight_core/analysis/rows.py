@@ -1,15 +1,21 @@
-"""The rows of an analysis: which parameters they stand for, and of how many steps they are read."""
+"""The rows of an analysis: which parameters they stand for, and of how many steps they are read.
+
+Of a large analysis, whose sums of all steps would not be held in memory, one step is read alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import get_args
+
+import numpy as np
 
 from accweight_core.analysis.sources import Source
 from accweight_core.analysis.summary import Measured, Per, measured, measured_at
 from accweight_core.arguments import checked_choice, checked_roles
 from accweight_core.errors import MismatchError
+from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.table import Floats
 from accweight_core.schema import Role
 from accweight_core.store.header import Header
@@ -43,13 +49,46 @@ def rows_of(source: Source, values: Floats, per: Per, roles: Roles) -> list[Meas
     return measured(header, values, per)
 
 
-def rows_at(source: Source, place: int, per: Per, roles: Roles) -> list[Measured] | None:
-    """Return the rows of one step of a large analysis; None if all steps can be held in memory."""
+def rows_at(
+    source: Source, values: Callable[[], Floats], place: int, per: Per, roles: Roles = None
+) -> tuple[list[Measured], int]:
+    """Return rows, and the place in their metrics of a step.
+
+    Args:
+        source: The analysis.
+        values: Returns its sums; not called for a large analysis, unless heads are asked for.
+        place: Index of the step.
+        per: As of `rows_of`.
+        roles: Roles to include.
+
+    Raises:
+        MismatchError, SourceError: As `rows_of`.
+    """
     store = source.store
     if store is None or store.totals_bytes <= HELD_BYTES or per == "head":
-        return None
+        return rows_of(source, values(), per, roles), place
     checked_choice(per, get_args(Per), "per")
-    return measured_at(_showing(source.header, roles), store, place, per)
+    return measured_at(_showing(source.header, roles), store, place, per), 0
+
+
+def layer_maximum(source: Source, values: Callable[[], Floats], name: str) -> float:
+    """Return the largest element of A_T of a parameter's layer, over all that is shown of it.
+
+    Of a layer that is not shown, it is that of the parameter.
+
+    Args:
+        source: The analysis.
+        values: As of `rows_at`.
+        name: Name of the parameter.
+    """
+    header = source.header
+    index = header.parameter_index(name)
+    rows, last = rows_at(source, values, len(header.steps) - 1, "layer")
+    for row in rows:
+        if row.name == header.parameters[index].layer:
+            return float(row.metrics["max"][last])
+    largest = values()[-1, index, SUMS.index("path_max")]
+    return float(np.maximum(largest, 0.0))
 
 
 def _showing(header: Header, roles: Roles) -> Header:

@@ -31,7 +31,7 @@ class NotFinite:
 
     Attributes:
         name: Its name.
-        text: It in a sentence.
+        text: What is said of it, without a full stop.
         step: The first such step.
         is_wrong: Whether something is wrong with the run.
     """
@@ -43,7 +43,7 @@ class NotFinite:
 
 
 def figures_not_finite(header: Header) -> Iterator[NotFinite]:
-    """Find the figures that are NaN or infinite at a step, the earliest of each."""
+    """Find the figures that are NaN or infinite, each once, with the first step where it is."""
     names = dict.fromkeys(name for c in header.checkpoints for name in c.nonfinite_measures)
     for name in names:
         if BEST.search(name):

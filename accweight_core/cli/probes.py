@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from accweight_core.analysis.probe_names import in_files, steps_said
+from accweight_core.analysis.probe_names import in_files
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.cli.output import Page
 from accweight_core.cli.tables import Table, number
@@ -17,7 +17,7 @@ from accweight_core.io.target import target_at
 from accweight_core.probes.options import options_of, spec_of
 from accweight_core.probes.probe import RUNS_NETWORK, Probe
 from accweight_core.probes.registry import probes
-from accweight_core.text import plain
+from accweight_core.text import plain, steps_said
 
 if TYPE_CHECKING:
     import pandas as pd

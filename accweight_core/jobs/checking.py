@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from accweight_core.analysis.analysis import Analysis, as_analysis
-from accweight_core.analysis.findings import Finding, Movement, counted, listed, rounding
+from accweight_core.analysis.findings import Finding, counted, listed
+from accweight_core.analysis.movement import Movement, rounding
 from accweight_core.analysis.reading import (
     buffers_of,
     findings_of,

@@ -5,18 +5,18 @@ only has to call it again when something has changed. What is known of a run lie
 alone: a watcher that was killed goes on from there, and needs no checkpoint that it has measured.
 
 Where the job was started again from an earlier step (`restarts`), its analysis stays as it is, and
-another one is begun beside it, which goes on from there.
+another one is begun beside it, which goes on from there. Which checkpoints are complete, `settling`
+tells.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,13 @@ from accweight_core.errors import (
     StepOrderError,
     StoreError,
 )
-from accweight_core.io.stamp import stamp_if_there
 from accweight_core.io.target import target_at
 from accweight_core.jobs.appending import append
 from accweight_core.jobs.engines.workers import Notice
 from accweight_core.jobs.pipeline import analyze
 from accweight_core.jobs.restarts import Repeated, after_last, restart_after, told
 from accweight_core.jobs.same_run import check_same_run, with_names_of
-from accweight_core.naming import natural_key
+from accweight_core.jobs.settling import UNREAD_S, Settling
 from accweight_core.runs.first_step import is_first_of_run
 from accweight_core.runs.opening import Opened, grouped, opened_series, run_of
 from accweight_core.runs.search import Broken
@@ -45,15 +44,12 @@ from accweight_core.runs.selection import ALL, Selection
 from accweight_core.runs.series import Series
 from accweight_core.runs.sources import check_no_analysis
 from accweight_core.runs.surveying import Place, Survey, chosen_series, surveyed
-from accweight_core.schema import DEFAULT_ROLES, Checkpoint, Restart, Role, Run, Stamp
+from accweight_core.schema import DEFAULT_ROLES, Checkpoint, Restart, Role, Run
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import is_taken
 from accweight_core.store.header import Header
 from accweight_core.store.probe_store import probes_in
 from accweight_core.store.restarts import chain_from, free_place
-
-UNREAD_NS = 60_000_000_000
-"""After so long without a change, a file that cannot be read is not being written any more."""
 
 RETRY_S = 10.0
 """When to try again what failed although nothing has changed, such as writing on a full disk."""
@@ -132,8 +128,8 @@ class Watcher:
             raise SourceError(f"{self.folder}: {what}; watch the one the job writes to{begin}")
         check_no_analysis([self.folder])
         self._selection, self._roles, self._how = selection, checked_roles(roles), how
-        self.settle_s, self._notice, self._clock = settle_s, notice, clock
-        self._unchanged: dict[str, tuple[Mapping[str, Stamp], float]] = {}
+        self.settle_s, self._notice = settle_s, notice
+        self._settling = Settling(settle_s, self.tell, clock)
         self._told: set[str] = set()
         self._repeated = Repeated()
         self._restart: Restart | None = None
@@ -156,8 +152,8 @@ class Watcher:
             found = surveyed(self.folder, self._selection)
             series = self._series(found)
         except FormatError as error:  # no file can be read
-            self._being_written([Broken(Path(error.path), error)])
-            return self._waiting("a checkpoint that can be read", UNREAD_NS / 1e9)
+            self._settling.being_written([Broken(Path(error.path), error)])
+            return self._waiting("a checkpoint that can be read", UNREAD_S)
         except SourceError as error:
             if not os.access(self.folder, os.R_OK | os.X_OK):  # removed, or not to be read
                 return Look(self.analysis, problem=error, again_s=RETRY_S)
@@ -182,14 +178,14 @@ class Watcher:
             self._check_same_run(opened)
         if fresh or not later:
             return self._measured(replace(opened, checkpoints=fresh, notes=()), series)
-        unsettled = [checkpoint for checkpoint in later if not self._is_settled(checkpoint)]
-        if unsettled or self._being_written(series.broken):  # which may be the first one
+        is_settling = not self._settling.are_settled(later)
+        if is_settling or self._settling.being_written(series.broken):  # which may be the first one
             waiting = self._waiting(self._next, self.settle_s)
-            return replace(waiting, is_settling=bool(unsettled))
+            return replace(waiting, is_settling=is_settling)
         try:
             first = self._repeated.first(later, self.analysis, partial(self._run_of, opened))
         except FormatError as error:  # changed, or gone, while it was read
-            self._unchanged.clear()
+            self._settling.begin_again()
             return Look(self.analysis, problem=error, again_s=max(self.settle_s, RETRY_S))
         if first is not None:
             self._begin_another(first)
@@ -200,20 +196,12 @@ class Watcher:
         fresh = opened.checkpoints
         if len({checkpoint.step for checkpoint in fresh}) < len(fresh):
             raise StepOrderError(series.clash)
-        settled = {checkpoint.path for checkpoint in fresh if self._is_settled(checkpoint)}
-        is_settling = len(settled) < len(fresh)
-        written = self._being_written(series.broken)
-        in_the_way = min((natural_key(str(bad.path)) for bad in written), default=None)
-
-        def is_ready(one: Checkpoint) -> bool:
-            is_before = in_the_way is None or natural_key(one.path) < in_the_way
-            return one.path in settled and is_before
-
-        ready = self._as_begun(tuple(takewhile(is_ready, fresh)))
+        found = self._settling.complete(fresh, series.broken)
+        ready = self._as_begun(found.checkpoints)
         if ready and (self.analysis is not None or self._can_begin(ready, series)):
             return self._added(replace(opened, checkpoints=ready))
-        look_again = self.settle_s if is_settling else UNREAD_NS / 1e9 if written else None
-        return replace(self._waiting(self._next, look_again), is_settling=is_settling)
+        waiting = self._waiting(self._next, found.again_s)
+        return replace(waiting, is_settling=found.is_settling)
 
     def _can_begin(self, ready: Sequence[Checkpoint], series: Series) -> bool:
         """Tell whether checkpoints can begin the analysis: two, or one whose step is certain.
@@ -251,15 +239,14 @@ class Watcher:
                 )
                 self._begun, self._replaces = frozenset(), False
         except FormatError as error:  # changed, or gone, while it was read; or damaged
-            self._unchanged.clear()
+            self._settling.begin_again()
             return Look(self.analysis, problem=error, again_s=max(self.settle_s, RETRY_S))
         except StoreError as error:
             if self.analysis is None:  # what is on disk by now is finished first
                 with suppress(StoreError):
                     self.analysis = self._stored()
             return Look(self.analysis, problem=error, again_s=RETRY_S)
-        for checkpoint in opened.checkpoints:
-            self._unchanged.pop(checkpoint.path, None)
+        self._settling.forget(opened.checkpoints)
         return replace(self._waiting(self._next), added=steps)
 
     def _series(self, found: Survey) -> Series | None:
@@ -299,30 +286,6 @@ class Watcher:
         """Return the checkpoints of an unfinished analysis, if they are there still; else all."""
         same = tuple(one for one in ready if one.step in self._begun)
         return same if same and len(same) == len(self._begun) else ready
-
-    # ------------------------------------------------------------ what is complete, and what is new
-
-    def _is_settled(self, checkpoint: Checkpoint) -> bool:
-        """Tell whether a checkpoint has not changed for the settling time."""
-        now = self._clock()
-        stamps, since = self._unchanged.get(checkpoint.path, (None, now))
-        if stamps != checkpoint.stamps:
-            since = now
-        self._unchanged[checkpoint.path] = checkpoint.stamps, since
-        return now - since >= self.settle_s
-
-    def _being_written(self, broken: Sequence[Broken]) -> list[Broken]:
-        """Return the unreadable files that a job may be writing; name the others, once each."""
-        young = []
-        for bad in broken:
-            stamp = stamp_if_there(bad.path)
-            if stamp is None:
-                continue
-            if time.time_ns() - stamp.changed_ns < UNREAD_NS:
-                young.append(bad)
-            else:
-                self.tell(f"{bad.error}; left out unless it is completed")
-        return young
 
     def _run_of(self, opened: Opened, checkpoints: tuple[Checkpoint, ...]) -> Run:
         return run_of(replace(opened, checkpoints=checkpoints), self._selection)

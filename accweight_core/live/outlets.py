@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from accweight_core.analysis.shown import Shown
+from accweight_core.errors import MismatchError
 from accweight_core.live.measuring import Measuring
 from accweight_core.live.recording import Recorder
 from accweight_core.live.reports import Reports
@@ -34,6 +35,25 @@ class Outlets:
         self.recorder = recorder
         self.logs: list[UpdateLog] = []
         self._reports = reports
+
+    def check_no_store(self, what: str) -> None:
+        """Check that there is no store, as before what would make another run of the tracker.
+
+        Args:
+            what: What would become of the tracker, as "reset".
+
+        Raises:
+            MismatchError: If there is one.
+        """
+        if self.recorder is not None:
+            raise MismatchError(
+                f"a tracker with a store cannot be {what}, as the store holds one run of one "
+                "tracker; create another tracker"
+            )
+
+    def are_of_a_copy(self) -> bool:
+        """Tell whether a store is written by the process that this one was forked from."""
+        return self.recorder is not None and self.recorder.is_copy()
 
     def check(self) -> None:
         """Raise if no step can be taken.

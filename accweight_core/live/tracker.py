@@ -1,7 +1,7 @@
 """Track the change of a model while it trains, on the device of its weights.
 
 The tracker keeps errors away from training. What it asks: `schedule` which updates are taken,
-`measuring` for their numbers, and `outlets` to store and log them.
+`given` what is in them, `measuring` for their numbers, and `outlets` to store and log them.
 """
 
 from __future__ import annotations
@@ -12,19 +12,10 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 from accweight_core.analysis.findings import counted
-from accweight_core.arguments import (
-    check_count,
-    checked_choice,
-    checked_roles,
-    checked_step,
-)
-from accweight_core.errors import (
-    ArgumentTypeError,
-    MismatchError,
-    NonFiniteError,
-)
+from accweight_core.arguments import check_count, checked_choice, checked_roles, checked_step
+from accweight_core.errors import ArgumentTypeError, NonFiniteError
 from accweight_core.io.target import target_at
-from accweight_core.live.figures import figures_of
+from accweight_core.live.given import Given
 from accweight_core.live.measuring import Measuring
 from accweight_core.live.outlets import Outlets
 from accweight_core.live.recording import Recorder
@@ -33,10 +24,9 @@ from accweight_core.live.results import Results
 from accweight_core.live.rooms import StateIn, room_for
 from accweight_core.live.schedule import Every, Schedule
 from accweight_core.live.shard_states import put_together
-from accweight_core.live.shards import is_sharded, rank
+from accweight_core.live.shards import rank
 from accweight_core.live.uncompiled import uncompiled
 from accweight_core.live.update_log import UpdateLog
-from accweight_core.live.weights import OTHER_MODEL, Weights, weights_of
 from accweight_core.schema import DEFAULT_ROLES, Role
 from accweight_core.store.beside import name_of
 
@@ -116,8 +106,6 @@ class ChangeTracker(Results):
         checked_choice(state_in, get_args(StateIn), "state_in")
         checked_choice(precision, get_args(Precision), "precision")
         checked_choice(errors, get_args(Errors), "errors")
-        self._each_rank = each_rank
-        self._given = 0
         self._has_stopped = False
         path = target_at(store, "an analysis") if store is not None else None
         reports = Reports(errors)
@@ -131,6 +119,7 @@ class ChangeTracker(Results):
         )
         schedule = Schedule(every)
         super().__init__(self._begun(), reports)
+        self._given = Given(reports, each_rank=each_rank)
         recorder = None
         if path is not None and (each_rank or rank() == 0):  # others keep the state of shards there
             recorder = Recorder(
@@ -255,7 +244,7 @@ class ChangeTracker(Results):
         Raises:
             MismatchError: If it has a store, which holds one run.
         """
-        self._refuse_with_store("reset")
+        self._outlets.check_no_store("reset")
         self._measuring = self._begun()
         self._schedule.begin()
         self._has_stopped = False
@@ -281,7 +270,7 @@ class ChangeTracker(Results):
         """
         if not isinstance(other, ChangeTracker):
             raise ArgumentTypeError(f"expected a ChangeTracker, got {type(other).__name__}")
-        self._refuse_with_store("merged")
+        self._outlets.check_no_store("merged")
         self._measuring.merge(other._measuring)
         self._schedule.following = max(self._schedule.following, other._schedule.following)
         self._outlets.forget_logged()
@@ -359,41 +348,15 @@ class ChangeTracker(Results):
         return STOPPED if self._has_stopped else LEFT_OUT
 
     def _take(self, model: Any, step: int, measures: Mapping[str, Any]) -> None:
-        recorder = self._outlets.recorder
-        if recorder is not None and recorder.is_copy():  # threads of torch would never answer
+        # in a copy, threads of torch would never answer
+        weights = None if self._outlets.are_of_a_copy() else self._given.weights(model, step)
+        if weights is None:
             self._has_stopped = True
             return
-        weights = weights_of(model, f"at step {step}")
-        if self._is_bystander(weights):
-            return
-        try:
-            figures = figures_of(measures)
-        except ArgumentTypeError as error:
-            self._reports.take(error, "the figures of this update are left out")
-            figures = {}
+        figures = self._given.figures(measures)
         try:
             self._measuring.measure(weights, step, figures, self._outlets.check)
         finally:
             self._has_stopped = self._measuring.is_broken
-        if len(weights.values) > self._given > 0:
-            self._reports.tell(
-                "grown",
-                f"the model has parameters at step {step} that it had not at the first update; "
-                f"these are not tracked: {OTHER_MODEL}",
-            )
-        self._given = len(weights.values)
+        self._given.measured(weights, step)
         self._outlets.add(self._measuring, self._shown)
-
-    def _is_bystander(self, weights: Weights) -> bool:
-        """Tell whether another process tracks this model: the first one, if each has it whole."""
-        if self._each_rank or rank() == 0 or is_sharded(weights.values.values()):
-            return False
-        self._has_stopped = True
-        return True
-
-    def _refuse_with_store(self, what: str) -> None:
-        if self._outlets.recorder is not None:
-            raise MismatchError(
-                f"a tracker with a store cannot be {what}, as the store holds one run of one "
-                "tracker; create another tracker"
-            )

@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def uncompiled(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Return a function that dynamo leaves alone; it is imported only where it compiles."""
+    """Return a function that dynamo leaves alone; dynamo is imported only while it compiles."""
 
     @wraps(function)
     def called(*args: Given.args, **kwargs: Given.kwargs) -> Result:

@@ -13,7 +13,7 @@ import numpy as np
 
 from accweight_core.accumulate.grams import Grams, one_blas_thread
 from accweight_core.analysis.analysis import Analysis
-from accweight_core.analysis.findings import Movement
+from accweight_core.analysis.movement import Movement
 from accweight_core.errors import (
     AccweightError,
     ArgumentValueError,

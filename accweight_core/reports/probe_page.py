@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from accweight_core.analysis.probe_names import steps_said
 from accweight_core.analysis.probe_results import ProbeResult, Probes
 from accweight_core.io.target import replaced_whole, target_at
 from accweight_core.reports.probe_content import Content, probe_content
 from accweight_core.reports.probe_views import Room
 from accweight_core.reports.templates import embedded, probe_script, rendered
+from accweight_core.text import steps_said
 
 
 def probe_page(

@@ -1,7 +1,7 @@
-"""Training figures: those that are finite are numbers, of the others it is kept what they were.
+"""Training figures as they are kept: finite ones as numbers, and the others apart, as words.
 
-A loss that is NaN or infinite is what a user most wants to be told of, but it has no place on a
-scale, and plain JSON has none for it. So it is kept beside the finite ones, as a word.
+A loss that is NaN or infinite is what a user most wants to be told of, but no scale can show it,
+and plain JSON has no number for it.
 """
 
 from __future__ import annotations

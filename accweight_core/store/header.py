@@ -163,6 +163,19 @@ class Header:
             raise UnknownNameError(f"the run has no step {brief(step)}; its steps are {known}")
         return int(found[0])
 
+    def checkpoint_index(self, number: int) -> int:
+        """Return a number of a checkpoint, from 0, or from -1 backwards, after a check.
+
+        Raises:
+            UnknownNameError: If the run has no such checkpoint.
+        """
+        place, count = whole(number), len(self.checkpoints)
+        if place is None or not -count <= place < count:
+            raise UnknownNameError(
+                f"the run has no checkpoint {brief(number)}; it has {count}, counted from 0"
+            )
+        return place
+
     @cached_property
     def layouts(self) -> tuple[Layout, ...]:
         """Layout of every parameter."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from accweight_viewer.help import WindowHelp
 from accweight_viewer.model.session import Session
 from accweight_viewer.panes.found_row import FoundRow
 from accweight_viewer.panes.layer_table import LayerTable
@@ -23,6 +24,7 @@ class KeyedWindow(Protocol):
     table: LayerTable
     scenes: list[SceneView]
     found: FoundRow
+    help: WindowHelp
 
     def toggle_playing(self) -> None:
         """Start or stop playback."""
@@ -38,12 +40,6 @@ class KeyedWindow(Protocol):
 
     def leave_layer(self) -> None:
         """Move the camera back to where it was before it went to a layer."""
-
-    def show_guide(self) -> None:
-        """Show what keys and mouse do, or hide it."""
-
-    def leave_guide(self) -> bool:
-        """Hide that; return whether it was shown."""
 
     def close(self) -> bool:
         """Close the window."""
@@ -79,8 +75,8 @@ class WindowKeys:
             "G": lambda: window.found.toggle_graph(),
             "/": table.focus_search,
             "Ctrl+F": table.focus_search,
-            "?": window.show_guide,
-            "F1": window.show_guide,
+            "?": window.help.guide.toggle,
+            "F1": window.help.guide.toggle,
             "Ctrl+Q": window.close,
             "Esc": self.back,
         }
@@ -89,7 +85,7 @@ class WindowKeys:
     def back(self) -> None:
         """Leave the guide or an enlarged picture, a field and a filter, or the front of a layer."""
         window, table = self._window, self._window.table
-        if window.leave_guide() or window.found.graph.leave() or window.restore_scene():
+        if window.help.guide.leave() or window.found.graph.leave() or window.restore_scene():
             return
         was_filtering = table.search.hasFocus() or bool(table.search.text())
         table.show_all()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager
 from functools import partial
-from importlib.metadata import version
 from typing import TypeVar
 
 from pyqtgraph.Qt import QtCore, QtGui, QtWidgets
@@ -18,6 +17,7 @@ from accweight_viewer.clock import WindowClock
 from accweight_viewer.exact_values import ExactValues
 from accweight_viewer.exports import Exports
 from accweight_viewer.growth import Growth
+from accweight_viewer.help import WindowHelp
 from accweight_viewer.keys import WindowKeys
 from accweight_viewer.layout import NAMES, PaneLayout
 from accweight_viewer.model.picking import Pick
@@ -26,7 +26,6 @@ from accweight_viewer.panes.caption import Caption
 from accweight_viewer.panes.colour_bar import ColourBar
 from accweight_viewer.panes.controls import Controls
 from accweight_viewer.panes.found_row import FoundRow
-from accweight_viewer.panes.guide import Guide, Hint
 from accweight_viewer.panes.histogram import Histogram
 from accweight_viewer.panes.layer_table import LayerTable
 from accweight_viewer.panes.notice_bar import NoticeBar
@@ -64,9 +63,9 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         found: What probes have found.
         windows: The two picture windows.
         timeline: The timeline.
-        legend: The legend of the scenes.
-        histogram: What is below it.
+        histogram: What is below the legend.
         layout_of_panes: Where they are.
+        help: Its Help menu, and what that shows.
         keys: Its keys.
         exports: What can be taken out of it.
         clock: What makes it tick.
@@ -111,9 +110,10 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         )
         self._build()
         self._listen()
+        menu = self.controls.help_button.menu()
+        self.help = WindowHelp(self, menu, None if capturing else preferences)
         self.keys = WindowKeys(self)
         self.exports = Exports(self, self.controls.view_button.menu())
-        self._help()
         self.setStyleSheet(style_sheet(theme_called(session.settings.theme)))
         self._exact.mark_nonfinite(session.runs, session.redraw)
         self._retitle()
@@ -165,25 +165,6 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
         self.setMinimumSize(*LEAST_SIZE)
         self._restore()
         self.scene_row.renew()
-
-    def _help(self) -> None:
-        """Fill the Help menu; show a hint until somebody has flown."""
-        self.guide = self.add_pane(Guide(self.session, self))
-        menu = self.controls.help_button.menu()
-        menu.addAction("Keys, mouse and colours\t?").triggered.connect(lambda *_: self.show_guide())
-        menu.addAction(f"accweight {version('accweight')}").setEnabled(False)
-        kept = self._preferences
-        if kept is not None and not kept.has_flown and not self.clock.standing:
-            self.hint = Hint(self.flight, self.scenes[0])
-            self.hint.gone.connect(kept.keep_flown)
-
-    def show_guide(self) -> None:
-        """Show what keys and mouse do, or hide it."""
-        self.guide.toggle()
-
-    def leave_guide(self) -> bool:
-        """Hide that; return whether it was shown."""
-        return self.guide.leave()
 
     def _strip(self) -> None:
         """Leave the scenes alone, with title, step and legend."""
@@ -305,20 +286,13 @@ class MainWindow(QtWidgets.QMainWindow):  # type: ignore[misc]
             self._wake()
 
     def _jump(self, name: str) -> None:
-        self.cameras.visit(self._scene_with(name), name)
+        self.cameras.visit(self.scene_row.first_with(name), name)
         self._wake()
 
     def _selected(self) -> None:
-        shown, pick = self.scene_row.shown, self.session.pick
-        picked = shown[pick.run] if pick is not None and pick.run < len(shown) else None
-        (picked or self._scene_with(self.session.layer)).circle_selected()
+        self.scene_row.circle_selected()
         self._fit()  # values of a weight take room only while one is picked
         self._ask_exact()
-
-    def _scene_with(self, name: str | None) -> SceneView:
-        """Return the first scene with a layer, or the first scene for None."""
-        shown = self.scene_row.shown
-        return next((scene for scene in shown if scene.plates_of(name)), shown[0])
 
     def _ask_exact(self) -> None:
         pick = self.session.pick

@@ -50,6 +50,10 @@ def as_in_graph(run: Run, binding: Binding) -> Run:
 
 
 def _used(parameter: Parameter, use: Parameter | None, kind: Kind) -> Parameter:
+    """Return a parameter with the kind of its layer, and with the role that its use gives it.
+
+    With another role, its axes mean something else, and nothing is known of parts of it.
+    """
     role = parameter.role if use is None or use.role is Role.BUFFER else use.role
     if role is parameter.role:
         return replace(parameter, kind=kind)

@@ -1,7 +1,7 @@
 // Views stand in two columns of about the same height, so that nothing is empty beside a tall one.
 const OF_CURVES = [".of-numbers", ".of-layers", ".of-rows"].join(", ");
 const IN_COLUMNS = [OF_CURVES, ".of-path", ".of-cells", ".of-steps", ".of-matrix"].join(", ");
-const MUCH = 1.3; // how many times all others together a view is as tall that has the whole width
+const MUCH = 1.3; // a view this many times as tall as all others together gets the whole width
 
 function arrange(views) {
   const runs = [[]]; // what stands between two views of the whole width

@@ -48,7 +48,7 @@ def _here() -> list[str]:
 
 
 @contextmanager
-def exact(device: torch.device) -> Iterator[None]:
+def full_precision(device: torch.device) -> Iterator[None]:
     """Compute in full float32 on a GPU, and in the same order each time where torch can.
 
     Settings of torch hold for the whole process; they are put back.

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accweight_adapters.execution.devices import exact
+from accweight_adapters.execution.devices import full_precision
 from accweight_adapters.execution.element_types import as_array
 from accweight_adapters.execution.function_network import FunctionNetwork
 from accweight_adapters.execution.module_gates import gates_of_call, kind_of
@@ -128,7 +128,7 @@ class ModuleBound(TorchBound):
 
             return record
 
-        with ExitStack() as stack, torch.no_grad(), exact(self.device):
+        with ExitStack() as stack, torch.no_grad(), full_precision(self.device):
             for name in calls:
                 module = self.network.modules[name]
                 handle = module.register_forward_pre_hook(hook(name), with_kwargs=True)

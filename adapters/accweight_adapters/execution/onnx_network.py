@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accweight_adapters.execution.devices import device_named, exact
+from accweight_adapters.execution.devices import device_named, full_precision
 from accweight_adapters.execution.element_types import as_array, stored_tensor
 from accweight_adapters.execution.graph import InvalidGraphError, compiled
 from accweight_adapters.execution.limits import budget
@@ -206,7 +206,7 @@ class OnnxBound(TorchBound):
         asked = {name: self.network.recurrent[name] for name in layers}
         slots = list(dict.fromkeys(slot for _, inputs, _ in asked.values() for slot in inputs))
         found = {}
-        with torch.no_grad(), exact(self.device):
+        with torch.no_grad(), full_precision(self.device):
             plan = self.network.program.plan(slots)
             values = self._run(
                 plan, self.network.given(self._given(x)), self.tensors, self.functions
@@ -232,7 +232,7 @@ class OnnxBound(TorchBound):
         slots = [self.network._graph.slots[name] for name in changed]
         rest, start = self.network.program_after(slots, self._slots_of(keep, outputs=True))
         given = self.network.given(self._given(x))
-        with torch.no_grad(), exact(self.device):
+        with torch.no_grad(), full_precision(self.device):
             plan = self.network.program.plan(start)
             values = self._run(plan, given, self.tensors, self.functions) if start else []
         return Beginning(rest, {**given, **dict(zip(start, values, strict=True))}, tuple(keep))
@@ -240,7 +240,7 @@ class OnnxBound(TorchBound):
     def resumed(self, beginning: Beginning) -> dict[str, Array]:
         """Return outputs and kept nodes from values of another network's beginning."""
         plan = beginning.program.plan(beginning.program.outputs)
-        with torch.no_grad(), exact(self.device):
+        with torch.no_grad(), full_precision(self.device):
             values = self._run(plan, beginning.values, self.tensors, self.functions)
         named = [OUTPUT, *(port.name for port in self.network.outputs[1:])]
         found = zip([*named, *beginning.keep], values, strict=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from accweight_adapters.execution.arrays import check_weight, checked_inputs
-from accweight_adapters.execution.devices import exact
+from accweight_adapters.execution.devices import full_precision
 from accweight_adapters.execution.element_types import as_array, as_tensor
 from accweight_core.errors import ArgumentValueError, UnknownNameError
 from accweight_core.probes.network import OUTPUT, Inputs, Port, Proof, Unit
@@ -92,7 +92,7 @@ class TorchBound(ABC):
 
     def run(self, x: Inputs, keep: Sequence[str] = ()) -> dict[str, Array]:
         """Return what the network makes of samples; see `BoundNetwork.run`."""
-        with torch.no_grad(), exact(self.device):
+        with torch.no_grad(), full_precision(self.device):
             made = self.forward(self._given(x), keep)
         return {name: as_array(value) for name, value in made.items()}
 
@@ -103,7 +103,7 @@ class TorchBound(ABC):
         node, unit = of
         inputs = self._given(x)
         names = self._wanted(inputs, wrt)
-        with torch.enable_grad(), exact(self.device):
+        with torch.enable_grad(), full_precision(self.device):
             inputs = {
                 name: value.detach().requires_grad_() if name in names else value
                 for name, value in inputs.items()

@@ -1,4 +1,7 @@
-"""The ends of the colours that show most of what is there, for one run or several together."""
+"""The range of the colours, for one run or several together: set by hand, or fitted.
+
+Fitted ends are those that show most of what is there.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,31 @@ from typing import Any
 
 import numpy as np
 
-from accweight_core.colours.scale import bright_end, dark_end, fitted
+from accweight_core.colours.scale import (
+    ColourScale,
+    bright_end,
+    colour_table,
+    dark_end,
+    fitted,
+)
 from accweight_viewer.model.runs import ShownRun
-from accweight_viewer.model.settings import Scope
+from accweight_viewer.model.settings import Scope, Settings
+
+
+def colour_scale(runs: Sequence[ShownRun], settings: Settings, *, signed: bool) -> ColourScale:
+    """Return the colour scale of changes, or of signed differences."""
+    light = "_light" if settings.theme == "light" else ""
+    name = f"difference{light}" if signed else settings.colour_map
+    low = 0.0 if signed else low_end(runs, settings)
+    high = fitted_high(runs, settings.scope) if settings.fitted else settings.high
+    return ColourScale(colour_table(name), settings.logarithmic, low, max(high, low + 1e-6), signed)
+
+
+def low_end(runs: Sequence[ShownRun], settings: Settings) -> float:
+    """Return the dark end: set by hand, or fitted if colours are logarithmic."""
+    if settings.low > 0 or not (settings.logarithmic and settings.fitted):
+        return settings.low
+    return fitted_low(runs, settings.scope)
 
 
 def fitted_high(runs: Sequence[ShownRun], scope: Scope) -> float:

@@ -37,6 +37,13 @@ class Pick:
         """Index of the weight in its parameter; None in a gap."""
         return self.plate.layout.element(self.row, self.col) if self.plate.pictured else None
 
+    def in_state(self, later: ShownRun) -> Pick | None:
+        """Return this texel in a later state of its run; None if its plate is not as it was."""
+        for plate in later.plates:
+            if plate.name == self.plate.name and plate.size == self.plate.size:
+                return Pick(self.run, plate, self.row, self.col)
+        return None
+
     def described(self) -> str:
         """Return the index in words, with the meaning of each number."""
         index = self.index

@@ -133,6 +133,15 @@ class ShownRun:
         except (StoreError, OSError):
             return None
 
+    def is_of_another_run(self, before: ShownRun) -> bool:
+        """Tell whether another run is there since: other layers, or steps that are gone.
+
+        Args:
+            before: An earlier state of what is at the same path.
+        """
+        same = [layer.name for layer in before.layers] == [layer.name for layer in self.layers]
+        return not same or not set(before.steps.tolist()) <= set(self.steps.tolist())
+
     def _now_following(self) -> Path | None:
         return next_of(self.path, self.header) if self.complete else None
 

@@ -6,19 +6,18 @@ Panes never call each other. They call the session, and its signals tell all pan
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from accweight_core.colours.scale import ColourScale, colour_table
+from accweight_core.colours.scale import ColourScale
 from accweight_core.errors import UnknownNameError
 from accweight_core.metrics.totals import Floats
 from accweight_core.text import meant
 from accweight_viewer.model.arrangement import Arrangement, arrange
-from accweight_viewer.model.colour_range import fitted_high, fitted_low
+from accweight_viewer.model.colour_range import colour_scale, fitted_high, low_end
 from accweight_viewer.model.difference import Difference
 from accweight_viewer.model.picking import Pick
 from accweight_viewer.model.plates import PlateSource, ShownLayer
@@ -27,6 +26,7 @@ from accweight_viewer.model.runs_together import RunsTogether
 from accweight_viewer.model.settings import Settings
 from accweight_viewer.model.shown_probes import ShownProbes
 from accweight_viewer.model.signal import Signal
+from accweight_viewer.model.table_rows import Row, table_rows
 from accweight_viewer.model.timeline import TimeCursor
 
 if TYPE_CHECKING:
@@ -36,25 +36,6 @@ MOST_SCENES = 2
 """Runs whose plates are shown; others have curves and columns of the table."""
 
 ComparisonMode = Literal["beside", "difference"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the layer table at one step.
-
-    Attributes:
-        layer: Name.
-        kind: Kind of the layer.
-        position: Index in network order.
-        values: The metrics of the columns; NaN for unfinished layers.
-        only_in: Name of the only run with this layer; '' if both have it, or there is one run.
-    """
-
-    layer: str
-    kind: str
-    position: int
-    values: tuple[float, ...]
-    only_in: str = ""
 
 
 class Session:
@@ -237,22 +218,12 @@ class Session:
 
     def colour_scale(self, *, signed: bool = False) -> ColourScale:
         """Return the colour scale of changes, or of differences."""
-        settings = self.settings
-        light = "_light" if settings.theme == "light" else ""
-        name = f"difference{light}" if signed else settings.colour_map
-        low = 0.0 if signed else self.low
-        high = self.fitted_high if settings.fitted else settings.high
-        return ColourScale(
-            colour_table(name), settings.logarithmic, low, max(high, low + 1e-6), signed
-        )
+        return colour_scale(self.runs, self.settings, signed=signed)
 
     @property
     def low(self) -> float:
         """The dark end of the colours: set by hand, or fitted if they are logarithmic."""
-        settings = self.settings
-        if settings.low > 0 or not (settings.logarithmic and settings.fitted):
-            return settings.low
-        return fitted_low(self.runs, settings.scope)
+        return low_end(self.runs, self.settings)
 
     @property
     def fitted_high(self) -> float:
@@ -273,19 +244,7 @@ class Session:
 
     def rows(self, run: int = 0) -> list[Row]:
         """Return the rows of the layer table at the current step, in network order."""
-        shown = self.runs[run]
-        at = self.run_position(run)
-        columns = [shown.metric(name)[:, at] for name in self.columns]
-        return [
-            Row(
-                layer.name,
-                str(layer.kind),
-                layer.position,
-                tuple(float(column[i]) for column in columns),
-                self.only_in(layer.name) if len(self.runs) > 1 else "",
-            )
-            for i, layer in enumerate(shown.layers)
-        ]
+        return table_rows(self.runs[run], self.run_position(run), self.columns, self._together)
 
     def curves(self, run: int = 0) -> Floats:
         """Return (layers, steps) of the metric of the timeline curves."""
@@ -367,7 +326,7 @@ class Session:
         if not any(found):
             return False
         for old, new in zip(self.runs, found, strict=True):
-            if new is not None and _is_another(old, new):
+            if new is not None and new.is_of_another_run(old):
                 self.replaced.add(new.path)
         followed, step = self.cursor.position == self.cursor.last, self.step
         self.runs = [new or old for new, old in zip(found, self.runs, strict=True)]
@@ -377,22 +336,10 @@ class Session:
         self.cursor.position = min(at, self.cursor.last)
         selected = self.layer, self.pick is None
         self.layer = self.layer if self.layer in self.layer_names else None
-        self.pick = self._same_pick(self.pick) if self.pick and self.layer else None
+        pick = self.pick if self.layer else None
+        self.pick = pick.in_state(self.runs[pick.run]) if pick else None
         self.data_changed.emit()
         self.time_changed.emit()
         if (self.layer, self.pick is None) != selected:  # another analysis
             self.selection_changed.emit()
         return True
-
-    def _same_pick(self, pick: Pick) -> Pick | None:
-        """Return a pick in the present state of its run."""
-        for plate in self.runs[pick.run].plates:
-            if plate.name == pick.plate.name and plate.size == pick.plate.size:
-                return Pick(pick.run, plate, pick.row, pick.col)
-        return None
-
-
-def _is_another(old: ShownRun, new: ShownRun) -> bool:
-    """Tell whether a later state is that of another run: other layers, or steps that are gone."""
-    same = [layer.name for layer in old.layers] == [layer.name for layer in new.layers]
-    return not same or not set(old.steps.tolist()) <= set(new.steps.tolist())

@@ -49,6 +49,17 @@ class SceneRow(QtWidgets.QSplitter):  # type: ignore[misc]
         """One scene per source."""
         return self.scenes[: len(self._session.sources)]
 
+    def first_with(self, layer: str | None) -> SceneView:
+        """Return the first scene that shows a layer; the first of all if none does, or for None."""
+        shown = self.shown
+        return next((scene for scene in shown if scene.plates_of(layer)), shown[0])
+
+    def circle_selected(self) -> None:
+        """Orbit around the selected layer: in the scene of the picked weight, if one is picked."""
+        shown, pick = self.shown, self._session.pick
+        picked = shown[pick.run] if pick is not None and pick.run < len(shown) else None
+        (picked or self.first_with(self._session.layer)).circle_selected()
+
     def renew(self) -> None:
         """Create the scenes for all sources; existing scenes are kept."""
         session, sources = self._session, self._session.sources

@@ -23,7 +23,6 @@ from accweight_core.analysis.figures.page import (
     page,
     text_width,
 )
-from accweight_core.analysis.probe_names import steps_said
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.analysis.probe_scales import (
     are_of_classes,
@@ -34,7 +33,7 @@ from accweight_core.analysis.probe_scales import (
 )
 from accweight_core.analysis.step_axis import shares
 from accweight_core.colours.scale import colour_table
-from accweight_core.text import plain
+from accweight_core.text import plain, steps_said
 
 PANEL, CAPTION, LABELS = 1.5, 0.24, 0.4
 """Inches of a panel, of the line above it and of the steps below it."""

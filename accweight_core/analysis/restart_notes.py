@@ -1,4 +1,7 @@
-"""What an analysis has to do with others beside it, if its job was started again, in words."""
+"""What a user is told of an analysis whose job was started again: what it follows, what follows it.
+
+The analyses themselves lie beside each other (`store.restarts`).
+"""
 
 from __future__ import annotations
 

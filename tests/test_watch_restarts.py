@@ -93,8 +93,12 @@ def out(tmp_path: Path) -> Path:
 
 
 def once(job: Job, out: Path, said: list[str] | None = None) -> Watcher:
-    """Add what is there, as cron does: by a watcher that knows nothing but the analyses."""
-    found = watcher(job.folder, out, notice=[].append if said is None else said.append)
+    """Add what is there, as cron does: by a watcher that knows nothing but the analyses.
+
+    Files settle as with the command: what is seen for the first time is not taken at once.
+    """
+    notice = [].append if said is None else said.append
+    found = watcher(job.folder, out, settle_s=0.01, notice=notice)
     follow(found, once=True)
     return found
 

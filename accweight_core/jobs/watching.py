@@ -174,6 +174,8 @@ class Watcher:
         Notes on what lies beside later checkpoints (copies, files that are being written) are of
         this moment, and would be stored again with every step; those of the first are kept.
         """
+        for one in opened.checkpoints:  # it settles from now on, whichever analysis takes it
+            self._is_settled(one)
         if self.analysis is None:
             return self._measured(self._to_begin_with(opened), series)
         later = self._written_later(opened)

@@ -9,20 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
+from threading import RLock
 from typing import Any, Literal, get_args
 
 from accweight_core.analysis.findings import counted
-from accweight_core.arguments import (
-    check_count,
-    checked_choice,
-    checked_roles,
-    checked_step,
-)
-from accweight_core.errors import (
-    ArgumentTypeError,
-    MismatchError,
-    NonFiniteError,
-)
+from accweight_core.arguments import check_count, checked_choice, checked_roles, checked_step
+from accweight_core.errors import ArgumentTypeError, MismatchError, NonFiniteError
 from accweight_core.io.target import target_at
 from accweight_core.live.figures import figures_of
 from accweight_core.live.measuring import Measuring
@@ -119,6 +111,7 @@ class ChangeTracker(Results):
         self._each_rank = each_rank
         self._given = 0
         self._has_stopped = False
+        self._lock = RLock()  # for programs that update from several threads
         path = target_at(store, "an analysis") if store is not None else None
         reports = Reports(errors)
         self._begun = partial(
@@ -221,9 +214,12 @@ class ChangeTracker(Results):
         if self._has_stopped:
             return self
         try:
-            at = self._schedule.step_of(step)
-            if self._schedule.is_due(at, self._measuring.steps, force=force):
-                self._take(model, at, {"loss": loss, "accuracy": accuracy, **measures})
+            with self._lock:
+                at = self._schedule.step_of(step)
+                if self._outlets.is_compared(at):
+                    self._outlets.compare(weights_of(model, f"at step {at}"), at)
+                if self._schedule.is_due(at, self._measuring.steps, force=force):
+                    self._take(model, at, {"loss": loss, "accuracy": accuracy, **measures})
         except NonFiniteError:
             raise
         except Exception as error:  # training must go on, whatever a framework or device raises
@@ -237,12 +233,13 @@ class ChangeTracker(Results):
         `update` afterwards, so that it is not asked twice.
 
         Args:
-            step: Step of the update; False if it is not larger than the last one taken.
+            step: Step of the update. If it is not larger than the last one taken, the answer is
+                False, but for a step that is compared with the store where training goes on.
             force: As of `update`.
         """
         steps = self._measuring.steps
         if self._has_stopped or (steps and step <= steps[-1]):
-            return False
+            return not self._has_stopped and self._outlets.is_compared(step)
         try:
             return self._schedule.is_due(step, steps, force=force)
         except Exception as error:  # whatever a function of the user raises
@@ -294,7 +291,8 @@ class ChangeTracker(Results):
         Save it with the model's own: ``torch.save`` writes it, and ``torch.load`` reads it with
         ``weights_only=True``. It takes as much memory as the tracker itself.
         """
-        return {**self._measuring.saved(), "next": self._schedule.following}
+        with self._lock:
+            return {**self._measuring.saved(), "next": self._schedule.following}
 
     def load_state_dict(
         self, state: Mapping[str, Any] | Sequence[Mapping[str, Any]]

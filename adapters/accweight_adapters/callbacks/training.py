@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any, Final
 
 from accweight_core.live.recording import STATE_ELEMENTS
+from accweight_core.live.reports import LOG
 from accweight_core.live.schedule import Every, due_by
 from accweight_core.live.shards import at_first
 from accweight_core.live.tracker import ChangeTracker
@@ -56,6 +57,8 @@ class TrackedTraining:
     def begin(self, step: int, state: State | None = None) -> None:
         """Create the tracker; where one callback sees training go on, the tracker goes on, too.
 
+        Without a store, one that begins at an earlier step has a tracker of its own.
+
         Args:
             step: Step at which training begins; after 0, an existing store is continued.
             state: State of a tracker to continue from, if the store has none.
@@ -63,8 +66,15 @@ class TrackedTraining:
         Raises:
             StoreError: If the store exists and training begins at step 0, or cannot be written.
         """
-        if self.tracker is not None and (self._store is None or step > 0):
+        is_repeated = self.tracker is not None and not self.tracker.is_due(step + 1, force=True)
+        if self.tracker is not None and (step > 0 if self._store else not is_repeated):
             return
+        if is_repeated and self._store is None and not state:
+            LOG.warning(
+                "accweight: training begins again at step %d, and the callback has a new tracker, "
+                "which forgets the training before",
+                step,
+            )
         self.tracker = ChangeTracker(self._store, **{"resume": step > 0, **self._options})
         if state:
             self.tracker.load_state_dict(state)

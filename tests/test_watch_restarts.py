@@ -178,6 +178,25 @@ def test_all_is_told_from_disk_where_a_watcher_looks_once_in_a_while(job: Job, o
     check_attempts(job, found.places)
 
 
+def test_an_analysis_that_is_deleted_meanwhile_is_begun_anew(job: Job, out: Path) -> None:
+    said: list[str] = []
+    found = watcher(job.folder, out, notice=said.append)
+    job.write(*range(7))
+    found.look()
+    job.restart(3, kept=3)
+    job.write(4, 5)
+    assert found.look().added == (3, 4, 5)
+
+    shutil.rmtree(found.places[-1])
+    job.write(6, 7)
+    while found.look().added:
+        pass
+
+    assert found.places == numbered(out, 2)
+    check_attempts(job, found.places)
+    assert any("run-2.accw is gone, so it is begun anew" in line for line in said)
+
+
 def test_a_job_that_was_restarted_twice_between_two_looks_is_told_apart(
     job: Job, out: Path
 ) -> None:

@@ -178,6 +178,21 @@ def test_all_is_told_from_disk_where_a_watcher_looks_once_in_a_while(job: Job, o
     check_attempts(job, found.places)
 
 
+def test_a_comparison_of_both_says_why_they_begin_apart(job: Job, out: Path) -> None:
+    job.write(*range(5))
+    once(job, out)
+    job.restart(3, kept=3)
+    job.write(4, 5)
+
+    before, since = map(aw.open_analysis, once(job, out).places)
+
+    for pair, why in (((before, since), "b is what the job of a did"), ((since, before), "a is")):
+        notes = [note for note in aw.compare(*pair).notes if "first checkpoints differ" in note]
+        assert len(notes) == 1
+        assert why in notes[0]
+        assert "after it was restarted" in notes[0]
+
+
 def test_an_analysis_that_is_deleted_meanwhile_is_begun_anew(job: Job, out: Path) -> None:
     said: list[str] = []
     found = watcher(job.folder, out, notice=said.append)

@@ -145,6 +145,27 @@ def test_a_second_fit_goes_on_with_the_same_callback(tmp_path: Path) -> None:
     assert aw.open_analysis(tmp_path / "run.accw").steps.tolist() == [0, 4, 8, 12]
 
 
+class Interrupts(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
+    """Ends training like Ctrl-C, of which Keras tells callbacks nothing."""
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Interrupt the second batch of each epoch."""
+        if batch == 1:
+            raise KeyboardInterrupt
+
+
+def test_a_fit_that_was_interrupted_does_not_hold_its_store(tmp_path: Path) -> None:
+    """As in a notebook, which keeps the callback for its traceback."""
+    interrupted = ChangeCallback(tmp_path / "run.accw", every=1, errors="raise")
+    with pytest.raises(KeyboardInterrupt):
+        fitted(network(), interrupted, Interrupts())
+
+    fitted(network(), ChangeCallback(tmp_path / "run.accw", resume=True, errors="raise"))
+
+    assert interrupted.tracker is not None
+    assert aw.open_analysis(tmp_path / "run.accw").steps.tolist() == [0, 1, 2, 4, 8, 12]
+
+
 @pytest.mark.parametrize(
     "optimizer",
     [

@@ -237,6 +237,23 @@ def test_a_mistake_is_told_before_training(tmp_path: Path) -> None:
     assert module.global_step == 0
 
 
+def test_a_callback_without_a_store_tracks_a_second_training_of_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    callback, module = ChangeCallback(errors="raise"), Module()
+    fitted([callback], 3, module)
+    first = callback.tracker
+
+    fitted([callback, Saves(tmp_path, 4)], 2, module)
+
+    assert first is not None
+    assert callback.tracker is not first
+    assert first.analysis().steps.tolist() == [0, 4, 8, 12]
+    assert callback.tracker is not None
+    check_same(callback.tracker.analysis(), tmp_path, 0, 4, 8)
+    assert [m for m in caplog.messages if "training begins again at step 0" in m]
+
+
 def test_a_trainer_may_have_several(tmp_path: Path) -> None:
     stores = [tmp_path / "epochs.accw", tmp_path / "steps.accw"]
 

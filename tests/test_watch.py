@@ -22,8 +22,9 @@ from accweight_core.cli import app
 from accweight_core.errors import FormatError, MissingLibraryError, SourceError, StoreError
 from accweight_core.jobs import changes, following, watching
 from accweight_core.jobs.following import follow
+from accweight_core.jobs.looks import Look
 from accweight_core.jobs.settling import Complete, Settling
-from accweight_core.jobs.watching import Look, Watcher
+from accweight_core.jobs.watching import Watcher
 from accweight_core.runs.search import Broken
 from accweight_core.runs.selection import Selection
 from accweight_core.store.lock import locked_by_watcher

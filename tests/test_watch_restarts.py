@@ -93,8 +93,12 @@ def out(tmp_path: Path) -> Path:
 
 
 def once(job: Job, out: Path, said: list[str] | None = None) -> Watcher:
-    """Add what is there, as cron does: by a watcher that knows nothing but the analyses."""
-    found = watcher(job.folder, out, notice=[].append if said is None else said.append)
+    """Add what is there, as cron does: by a watcher that knows nothing but the analyses.
+
+    Files settle as with the command: what is seen for the first time is not taken at once.
+    """
+    notice = [].append if said is None else said.append
+    found = watcher(job.folder, out, settle_s=0.01, notice=notice)
     follow(found, once=True)
     return found
 
@@ -172,6 +176,40 @@ def test_all_is_told_from_disk_where_a_watcher_looks_once_in_a_while(job: Job, o
 
     assert found.places == numbered(out, 2, 3)
     check_attempts(job, found.places)
+
+
+def test_a_comparison_of_both_says_why_they_begin_apart(job: Job, out: Path) -> None:
+    job.write(*range(5))
+    once(job, out)
+    job.restart(3, kept=3)
+    job.write(4, 5)
+
+    before, since = map(aw.open_analysis, once(job, out).places)
+
+    for pair, why in (((before, since), "b is what the job of a did"), ((since, before), "a is")):
+        notes = [note for note in aw.compare(*pair).notes if "first checkpoints differ" in note]
+        assert len(notes) == 1
+        assert why in notes[0]
+        assert "after it was restarted" in notes[0]
+
+
+def test_an_analysis_that_is_deleted_meanwhile_is_begun_anew(job: Job, out: Path) -> None:
+    said: list[str] = []
+    found = watcher(job.folder, out, notice=said.append)
+    job.write(*range(7))
+    found.look()
+    job.restart(3, kept=3)
+    job.write(4, 5)
+    assert found.look().added == (3, 4, 5)
+
+    shutil.rmtree(found.places[-1])
+    job.write(6, 7)
+    while found.look().added:
+        pass
+
+    assert found.places == numbered(out, 2)
+    check_attempts(job, found.places)
+    assert any("run-2.accw is gone, so it is begun anew" in line for line in said)
 
 
 def test_a_job_that_was_restarted_twice_between_two_looks_is_told_apart(

@@ -85,8 +85,8 @@ def run_cautions(a: Analysis, b: Analysis, at: tuple[int, int], by: str) -> list
         first, second = steps[0][0], steps[1][0]
         where = f"{first} in both" if first == second else f"{first} in a, {second} in b"
         notes.append(
-            f"the weights of the first checkpoints differ (step {where}): other seeds, or not the "
-            "same start; each run is measured from its own"
+            f"the weights of the first checkpoints differ (step {where}): {_why_apart(a, b)}; each "
+            "run is measured from its own"
         )
     if not np.array_equal(steps[0], steps[1]):
         told = " and ".join(
@@ -102,6 +102,15 @@ def run_cautions(a: Analysis, b: Analysis, at: tuple[int, int], by: str) -> list
             f"{'' if _is_scale_free(by) else f', and {by} grows with them'}"
         )
     return notes
+
+
+def _why_apart(a: Analysis, b: Analysis) -> str:
+    """Return why two runs may begin with other weights."""
+    for first, then, names in ((a, b, "ab"), (b, a, "ba")):
+        restart = then.header.restart
+        if restart and first.path and restart.after == first.path.name:
+            return f"{names[1]} is what the job of {names[0]} did after it was restarted"
+    return "other seeds, or not the same start"
 
 
 def group_cautions(runs: Sequence[Analysis], values: Floats, by: str) -> list[str]:

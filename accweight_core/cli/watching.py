@@ -14,7 +14,8 @@ from accweight_core.cli import options
 
 if TYPE_CHECKING:
     from accweight_core.cli.output import Page
-    from accweight_core.jobs.watching import Look, Watcher
+    from accweight_core.jobs.looks import Look
+    from accweight_core.jobs.watching import Watcher
     from accweight_core.runs.selection import Selection
 
 

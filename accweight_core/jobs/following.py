@@ -10,8 +10,9 @@ from typing import Any
 from accweight_core.analysis.analysis import Analysis
 from accweight_core.jobs.changes import woken_by_changes
 from accweight_core.jobs.engines.workers import Notice
+from accweight_core.jobs.looks import Look
 from accweight_core.jobs.same_run import nothing_new
-from accweight_core.jobs.watching import Look, Watcher
+from accweight_core.jobs.watching import Watcher
 from accweight_core.runs.hints import in_python
 from accweight_core.runs.name_map import NameMap
 from accweight_core.runs.selection import Selection

@@ -24,6 +24,7 @@ from accweight_core.io.stamp import stamps_of
 from accweight_core.io.target import target_at
 from accweight_core.jobs.work import Work
 from accweight_core.metrics.table import Floats
+from accweight_core.schema import TypeChange
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import begin_beside, create, is_taken
 from accweight_core.store.beside import beside, real_place
@@ -56,6 +57,7 @@ class MeasuredStep:
         pictures: Its pictures, needed if pictures are stored; levels may differ from those before.
         has_no_state: Whether the state is left out on purpose; nothing can be appended until a
             later step has it.
+        type_changes: Which element types change at this step.
     """
 
     checkpoint: CheckpointRecord
@@ -63,6 +65,7 @@ class MeasuredStep:
     carry: Callable[[int], Carry] | None = None
     pictures: StepPictures | None = None
     has_no_state: bool = False
+    type_changes: tuple[TypeChange, ...] = ()
 
 
 class GrowingAnalysis:
@@ -166,7 +169,10 @@ class GrowingAnalysis:
         if step.checkpoint.step <= last:
             raise StepOrderError(f"step {step.checkpoint.step} came after step {last}")
         header = replace(
-            earlier, checkpoints=(*earlier.checkpoints, step.checkpoint), versions=versions()
+            earlier,
+            checkpoints=(*earlier.checkpoints, step.checkpoint),
+            versions=versions(),
+            type_changes=(*earlier.type_changes, *step.type_changes),
         )
         bases = step.pictures.bases if step.pictures else None
         alone = self.header_of_added(header, bases)

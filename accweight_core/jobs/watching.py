@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from typing import Any
 from accweight_core.analysis.analysis import Analysis, open_analysis
 from accweight_core.arguments import checked_roles
 from accweight_core.errors import (
-    AccweightError,
     FormatError,
     SeveralSeriesError,
     SourceError,
@@ -33,6 +32,7 @@ from accweight_core.errors import (
 from accweight_core.io.target import target_at
 from accweight_core.jobs.appending import append
 from accweight_core.jobs.engines.workers import Notice
+from accweight_core.jobs.looks import Look
 from accweight_core.jobs.pipeline import analyze
 from accweight_core.jobs.restarts import Repeated, after_last, restart_after, told
 from accweight_core.jobs.same_run import check_same_run, with_names_of
@@ -53,31 +53,6 @@ from accweight_core.store.restarts import chain_from, free_place
 
 RETRY_S = 10.0
 """When to try again what failed although nothing has changed, such as writing on a full disk."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a look at the folder has found.
-
-    Attributes:
-        analysis: The analysis as it is now; None until there is a checkpoint, or until there are
-            two if one alone does not say its step for certain.
-        added: Steps that this look has added, ascending.
-        waits_for: What has to come or to change before there is more to do, in words.
-        problem: Why complete checkpoints could not be added.
-        again_s: If nothing was added, look again after this time, even if nothing has changed; None
-            if that is useless.
-        is_settling: Whether a checkpoint is complete, but was changed or found a moment ago.
-        has_more: Whether the job was started again after what was added, so that more is due.
-    """
-
-    analysis: Analysis | None
-    added: tuple[int, ...] = ()
-    waits_for: str = ""
-    problem: AccweightError | None = None
-    again_s: float | None = None
-    is_settling: bool = False
-    has_more: bool = False
 
 
 class Watcher:
@@ -122,9 +97,9 @@ class Watcher:
         """
         self.folder, self.out = Path(folder), target_at(out, "an analysis")
         if not self.folder.is_dir():
-            is_there = self.folder.exists()
-            what = "is a file, not a folder" if is_there else "no such folder"
-            begin = "" if is_there else ", or create it if the job has not begun"
+            what, begin = "no such folder", ", or create it if the job has not begun"
+            if self.folder.exists():
+                what, begin = "is a file, not a folder", ""
             raise SourceError(f"{self.folder}: {what}; watch the one the job writes to{begin}")
         check_no_analysis([self.folder])
         self._selection, self._roles, self._how = selection, checked_roles(roles), how
@@ -132,11 +107,14 @@ class Watcher:
         self._settling = Settling(settle_s, self.tell, clock)
         self._told: set[str] = set()
         self._repeated = Repeated()
+        self._open()
+
+    def _open(self) -> None:
+        """Open the analyses that are there."""
         self._restart: Restart | None = None
         self._before: Header | None = None
         self._begun: frozenset[int] = frozenset()
-        self._replaces = False
-        self._is_same = False
+        self._replaces = self._is_same = False
         self.places = chain_from(self.out) if is_taken(self.out) else [self.out]
         self.analysis = self._stored()
 
@@ -148,6 +126,11 @@ class Watcher:
             MismatchError: If a checkpoint has other parameters than those before.
             StepOrderError: If two different new checkpoints have one step.
         """
+        if self.analysis is not None and not is_taken(self.places[-1]):
+            self.tell(
+                f"{self.places[-1]} is gone, so it is begun anew with what is in {self.folder}"
+            )
+            self._open()
         try:
             found = surveyed(self.folder, self._selection)
             series = self._series(found)
@@ -170,6 +153,8 @@ class Watcher:
         Notes on what lies beside later checkpoints (copies, files that are being written) are of
         this moment, and would be stored again with every step; those of the first are kept.
         """
+        for one in opened.checkpoints:  # it settles from now on, whichever analysis takes it
+            self._is_settled(one)
         if self.analysis is None:
             return self._measured(self._to_begin_with(opened), series)
         later = self._written_later(opened)

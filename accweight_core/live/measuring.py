@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from operator import attrgetter
 from threading import Lock
 from typing import Any
 
@@ -23,11 +24,7 @@ from accweight_core.errors import ArgumentValueError, MismatchError
 from accweight_core.live.batches import Batches
 from accweight_core.live.paths import Paths
 from accweight_core.live.rooms import Room
-from accweight_core.live.shard_states import (
-    firsts_of,
-    part_of,
-    place_of,
-)
+from accweight_core.live.shard_states import firsts_of, part_of, place_of
 from accweight_core.live.shards import (
     ApartError,
     PartSums,
@@ -38,10 +35,10 @@ from accweight_core.live.shards import (
     totals_of_all,
 )
 from accweight_core.live.states import SHARDED_FORMAT, STATE_FORMAT, WeightState, opened
-from accweight_core.live.weights import Weights
+from accweight_core.live.weights import Weights, type_of
 from accweight_core.metrics.sums import SUMS
 from accweight_core.metrics.totals import Floats
-from accweight_core.schema import Parameter, Role, finite_and_not
+from accweight_core.schema import Parameter, Role, TypeChange, finite_and_not, types_changed
 from accweight_core.store.header import Header, versions
 from accweight_core.store.records import LIVE, CheckpointRecord
 
@@ -63,6 +60,8 @@ class Measuring:
     Attributes:
         steps: Steps measured, ascending.
         parameters: The measured parameters by name, in network order.
+        types: Element types at the last step, by name of the parameter.
+        type_changes: Where they have changed.
         compensated: Whether float64 is avoided.
         is_sharded: Whether other processes hold parts of the parameters.
         is_broken: Whether a step failed within: some parameters have gone on without others.
@@ -89,6 +88,8 @@ class Measuring:
         self._name = name
         self._room = room
         self.steps: list[int] = []
+        self.type_changes: list[TypeChange] = []
+        self.types: dict[str, str] = {}
         self.parameters: dict[str, Parameter] = {}
         self._roles = roles
         self._strict = strict
@@ -191,15 +192,30 @@ class Measuring:
             self._pending.append(([], figures))
         else:
             self._pending.append((self._batches.take(current), figures))
+        types = {name: type_of(tensor) for name, tensor in current.items()}
+        self.type_changes += types_changed(step, self.types, types)
+        self.types = types
         self.steps.append(step)
         self.is_broken = False
         if self._batches.on_cpu or len(self._pending) >= PENDING_STEPS:
             self._fold()
 
-    def record(self, place: int) -> tuple[CheckpointRecord, Floats]:
-        """Return a step by its position, and its sums, (parameters, sums); any thread may ask."""
+    def record(self, place: int) -> tuple[CheckpointRecord, Floats, tuple[TypeChange, ...]]:
+        """Return a step by its position; any thread may ask.
+
+        Returns:
+            Its record, its sums, (parameters, sums), and which element types changed there.
+        """
         self._fold()
-        return _record(self.steps[place], self._measures[place]), self._folded[place]
+        step = self.steps[place]
+        changes = tuple(change for change in self.type_changes if change.step == step)
+        return _record(step, self._measures[place]), self._folded[place], changes
+
+    def last_two(self) -> tuple[Header, Floats]:
+        """Return the header and the sums, (2, parameters, sums), of the last two steps alone."""
+        self._fold()
+        records = tuple(map(_record, self.steps[-2:], self._measures[-2:]))
+        return replace(self.header(), checkpoints=records), np.stack(self._folded[-2:])
 
     @property
     def on_cpu(self) -> bool:
@@ -241,7 +257,8 @@ class Measuring:
         """Return the header and the sums, (steps, parameters, sums), of what has been measured."""
         self._fold()
         records = tuple(map(_record, self.steps, self._measures))
-        return replace(self.header(), checkpoints=records), self._values()
+        header = replace(self.header(), type_changes=tuple(self.type_changes))
+        return replace(header, checkpoints=records), self._values()
 
     def state(self, name: str) -> WeightState:
         """Return a copy of the state of a parameter after the last step."""
@@ -321,6 +338,7 @@ class Measuring:
         self._roles = header.roles
         self.steps = [record.step for record in header.checkpoints]
         self._measures = [record.figures for record in header.checkpoints]
+        self.type_changes, self.types = list(header.type_changes), header.last_types
 
     def merge(self, other: Measuring) -> None:
         """Add other parameters of the same model, measured at the same steps.
@@ -335,6 +353,10 @@ class Measuring:
         states |= {n: other.state(n) for n in other.parameters}
         pairs = zip(header.checkpoints, others.checkpoints, strict=True)
         self._measures = [{**b.figures, **a.figures} for a, b in pairs]
+        self.type_changes = sorted(
+            [*self.type_changes, *other.type_changes], key=attrgetter("step")
+        )
+        self.types |= other.types
         self.parameters |= other.parameters
         self._folded = list(np.concatenate([values, more], axis=1))
         self._resumed, self._batches = states, None

@@ -14,6 +14,7 @@ from accweight_core.live.recording import Recorder
 from accweight_core.live.reports import Reports
 from accweight_core.live.shard_pictures import drawn_by_all
 from accweight_core.live.update_log import UpdateLog
+from accweight_core.live.weights import Weights
 from accweight_core.store.step_pictures import StepPictures
 
 
@@ -64,6 +65,20 @@ class Outlets:
         if self.recorder is not None:
             self.recorder.check_continued()
 
+    def is_compared(self, step: int) -> bool:
+        """Tell whether the weights of a step are compared with those in the store."""
+        continuing = self.recorder.continuing if self.recorder else None
+        return continuing is not None and continuing.is_compared(step)
+
+    def compare(self, weights: Weights, step: int) -> None:
+        """Tell the user if weights are not those in the store, where `is_compared`.
+
+        Raises:
+            MismatchError: If a parameter is missing or has another shape.
+        """
+        if self.recorder is not None and self.recorder.continuing is not None:
+            self.recorder.continuing.compare(weights, step)
+
     def add(self, measuring: Measuring, shown: Callable[[], Shown]) -> None:
         """Store and log the step that was measured last.
 
@@ -110,6 +125,8 @@ class Outlets:
             return
         try:
             self.recorder.add(drawn)
+            if self.recorder.continuing is not None:
+                self.recorder.continuing.check_step()
         except Exception as error:  # as of pictures that do not fit the memory
             self._reports.take(error, "the store lacks this step, which is kept in memory")
 

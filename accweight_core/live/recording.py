@@ -19,6 +19,7 @@ from accweight_core.errors import MismatchError, StoreError
 from accweight_core.io.target import target_at
 from accweight_core.jobs.growing import GrowingAnalysis
 from accweight_core.jobs.pipeline import picture_bases, picture_budget
+from accweight_core.live.continuing import Continuing
 from accweight_core.live.measuring import Measuring
 from accweight_core.live.reports import Reports
 from accweight_core.live.shard_pictures import STEP, header_of_step
@@ -29,6 +30,7 @@ from accweight_core.schema import Parameter
 from accweight_core.store.analysis_store import Store
 from accweight_core.store.beginning import is_taken
 from accweight_core.store.header import Header
+from accweight_core.store.lock import locked
 from accweight_core.store.records import LIVE
 from accweight_core.store.state import State
 from accweight_core.store.step_pictures import StepPictures, draw_step
@@ -44,7 +46,12 @@ STATE_BYTES = 16
 
 
 class Recorder:
-    """Writes the steps of a run to its store."""
+    """Writes the steps of a run to its store.
+
+    Attributes:
+        path: Folder of the analysis.
+        continuing: Compares the training that goes on with the state in the store, if it has one.
+    """
 
     def __init__(
         self,
@@ -69,7 +76,7 @@ class Recorder:
 
         Raises:
             StoreError: If the path exists and is not to be continued, or is written by another
-                process, or is not an analysis of training.
+                process, or is not an analysis of training, or cannot be written.
         """
         self.path: Path = target_at(path, "an analysis")
         self._measuring = measuring
@@ -79,6 +86,7 @@ class Recorder:
         self._before: Header | None = None
         self._last: int | None = None
         self._repeated: list[int] | None = None
+        self.continuing: Continuing | None = None
         growing = None
         if is_taken(self.path):
             if Store.document_at(self.path) is None:
@@ -94,6 +102,11 @@ class Recorder:
             growing = GrowingAnalysis.open(self.path)
             self._before = self._continue(growing)
             self._last = int(self._before.steps[-1])
+            if measuring.steps:
+                self.continuing = Continuing(self.path, measuring, reports)
+        else:
+            with locked(self.path):  # whether it can be written is told before training
+                pass
         self._alone: Header | None = None
         self._step_bytes = 0
         self._planned = 0
@@ -104,7 +117,7 @@ class Recorder:
 
     def follow(self, measuring: Measuring) -> None:
         """Go on with the measurements of a state that was loaded."""
-        self._measuring, self._repeated = measuring, None
+        self._measuring, self._repeated, self.continuing = measuring, None, None
         self._writer.measured = measuring.record
         self._alone = None
 
@@ -235,7 +248,7 @@ class Recorder:
             if steps is not None:  # later steps without a state are measured again, and skipped
                 state = store.state_of(steps)
                 states = {p.name: _read(state, i, p) for i, p in enumerate(header.parameters)}
-                taken = replace(header, checkpoints=header.checkpoints[:steps])
+                taken = header.up_to(steps)
                 self._repeated = header.steps.tolist() if steps < len(header.steps) else None
                 self._measuring.resume(taken, store.totals_at(slice(0, steps)), states)
         except BaseException:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
+from threading import RLock
 from typing import Any, Literal, get_args
 
 from accweight_core.analysis.findings import counted
@@ -27,6 +28,7 @@ from accweight_core.live.shard_states import put_together
 from accweight_core.live.shards import rank
 from accweight_core.live.uncompiled import uncompiled
 from accweight_core.live.update_log import UpdateLog
+from accweight_core.live.weights import weights_of
 from accweight_core.schema import DEFAULT_ROLES, Role
 from accweight_core.store.beside import name_of
 
@@ -107,6 +109,7 @@ class ChangeTracker(Results):
         checked_choice(precision, get_args(Precision), "precision")
         checked_choice(errors, get_args(Errors), "errors")
         self._has_stopped = False
+        self._lock = RLock()  # for programs that update from several threads
         path = target_at(store, "an analysis") if store is not None else None
         reports = Reports(errors)
         self._begun = partial(
@@ -210,9 +213,12 @@ class ChangeTracker(Results):
         if self._has_stopped:
             return self
         try:
-            at = self._schedule.step_of(step)
-            if self._schedule.is_due(at, self._measuring.steps, force=force):
-                self._take(model, at, {"loss": loss, "accuracy": accuracy, **measures})
+            with self._lock:
+                at = self._schedule.step_of(step)
+                if self._outlets.is_compared(at):
+                    self._outlets.compare(weights_of(model, f"at step {at}"), at)
+                if self._schedule.is_due(at, self._measuring.steps, force=force):
+                    self._take(model, at, {"loss": loss, "accuracy": accuracy, **measures})
         except NonFiniteError:
             raise
         except Exception as error:  # training must go on, whatever a framework or device raises
@@ -226,12 +232,13 @@ class ChangeTracker(Results):
         `update` afterwards, so that it is not asked twice.
 
         Args:
-            step: Step of the update; False if it is not larger than the last one taken.
+            step: Step of the update. If it is not larger than the last one taken, the answer is
+                False, but for a step that is compared with the store where training goes on.
             force: As of `update`.
         """
         steps = self._measuring.steps
         if self._has_stopped or (steps and step <= steps[-1]):
-            return False
+            return not self._has_stopped and self._outlets.is_compared(step)
         try:
             return self._schedule.is_due(step, steps, force=force)
         except Exception as error:  # whatever a function of the user raises
@@ -283,7 +290,8 @@ class ChangeTracker(Results):
         Save it with the model's own: ``torch.save`` writes it, and ``torch.load`` reads it with
         ``weights_only=True``. It takes as much memory as the tracker itself.
         """
-        return {**self._measuring.saved(), "next": self._schedule.following}
+        with self._lock:
+            return {**self._measuring.saved(), "next": self._schedule.following}
 
     def load_state_dict(
         self, state: Mapping[str, Any] | Sequence[Mapping[str, Any]]

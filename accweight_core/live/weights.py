@@ -87,7 +87,7 @@ class Weights:
         if tuple(tensor.shape) != expected:
             got = tuple(tensor.shape)
             raise ShapeMismatchError(name, expected, got, where=f"step {step}", remedy=OTHER_MODEL)
-        dtype = str(tensor.dtype).removeprefix("torch.")
+        dtype = type_of(tensor)
         if not is_measurable(dtype):
             raise UnsupportedDtypeError(
                 f"parameter {name!r} cannot be tracked at step {step}: {dtype} values have no "
@@ -125,10 +125,14 @@ class Weights:
         found = []
         for name, tensor in tensors.items():
             if name not in again:
-                dtype = str(tensor.dtype).removeprefix("torch.")
-                hidden = HiddenValues(lambda: None, dtype, tuple(tensor.shape))
+                hidden = HiddenValues(lambda: None, type_of(tensor), tuple(tensor.shape))
                 found.append(StoredTensor(name, hidden))
         return hinted(self.reader, found) if self.reader else tuple(found)
+
+
+def type_of(tensor: Tensor | FlatPart) -> str:
+    """Return the name of an element type, as the readers of files give it."""
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def weights_of(model: Any, where: str = "") -> Weights:

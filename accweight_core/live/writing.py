@@ -16,6 +16,7 @@ from threading import Condition, Thread
 from accweight_core.accumulate.stepwise import Carry
 from accweight_core.jobs.growing import GrowingAnalysis, MeasuredStep
 from accweight_core.metrics.table import Floats
+from accweight_core.schema import TypeChange
 from accweight_core.store.header import Header
 from accweight_core.store.records import CheckpointRecord
 from accweight_core.store.step_pictures import StepPictures, undrawn_step
@@ -56,20 +57,21 @@ class BackgroundWriter:
     Attributes:
         error: Why the step that is next could not be written; None if all is well.
         left_out: Number of steps whose pictures were left out.
-        measured: Returns the record and the sums of the step at a position.
+        measured: Returns the record and the sums of the step at a position, and which element types
+            changed there.
     """
 
     def __init__(
         self,
         path: Path,
-        measured: Callable[[int], tuple[CheckpointRecord, Floats]],
+        measured: Callable[[int], tuple[CheckpointRecord, Floats, tuple[TypeChange, ...]]],
         growing: GrowingAnalysis | None,
     ) -> None:
         """Create it without steps.
 
         Args:
             path: Folder of the analysis.
-            measured: Returns the record and the sums of the step at a position.
+            measured: As the attribute.
             growing: The analysis, if it exists already.
         """
         self.error: Exception | None = None
@@ -182,11 +184,16 @@ class BackgroundWriter:
             self.error = error
 
     def _write(self, step: WaitingStep) -> None:
-        record, totals = self.measured(step.place)
+        record, totals, changes = self.measured(step.place)
         pictures = step.draw() if step.draw else undrawn_step(step.header)
         carry = None if step.carry is None else step.carry.__getitem__
         measured = MeasuredStep(
-            record, totals, carry=carry, pictures=pictures, has_no_state=carry is None
+            record,
+            totals,
+            carry=carry,
+            pictures=pictures,
+            has_no_state=carry is None,
+            type_changes=changes,
         )
         if self._growing is None and self._is_begun:  # it was released by `close`
             self._growing = GrowingAnalysis.open(self._path)

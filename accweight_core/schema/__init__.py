@@ -27,6 +27,7 @@ from accweight_core.schema.run import (
     TypeChange,
     in_short,
     type_changes,
+    types_changed,
 )
 from accweight_core.schema.stored import (
     BESIDE_MODEL,
@@ -65,4 +66,5 @@ __all__ = [
     "finite_and_not",
     "in_short",
     "type_changes",
+    "types_changed",
 ]

@@ -126,18 +126,31 @@ def type_changes(
         names: The parameters; one that a checkpoint lacks is passed over.
         earlier: Types before the first of the checkpoints, by name; None to begin with it.
     """
-    before, found = dict(earlier or {}), []
+    before, found = dict(earlier or {}), list[TypeChange]()
     for checkpoint in checkpoints:
         tensors = checkpoint.tensors
         now = {name: tensors[name].values.dtype for name in names if name in tensors}
         if now != before:
-            changed: dict[tuple[str, str], list[str]] = {}
-            for name, dtype in now.items():
-                if before.get(name, dtype) != dtype:
-                    changed.setdefault((before[name], dtype), []).append(name)
-            found += [TypeChange(checkpoint.step, *k, tuple(v)) for k, v in changed.items()]
+            found += types_changed(checkpoint.step, before, now)
             before |= now
     return tuple(found)
+
+
+def types_changed(
+    step: int, before: Mapping[str, str], now: Mapping[str, str]
+) -> tuple[TypeChange, ...]:
+    """Return which element types change at one step.
+
+    Args:
+        step: The step.
+        before: Types until then, by name of the parameter.
+        now: Types from then on; a parameter that is in one of both alone is passed over.
+    """
+    changed: dict[tuple[str, str], list[str]] = {}
+    for name, dtype in now.items():
+        if before.get(name, dtype) != dtype:
+            changed.setdefault((before[name], dtype), []).append(name)
+    return tuple(TypeChange(step, *types, tuple(names)) for types, names in changed.items())
 
 
 @dataclass(frozen=True, slots=True)

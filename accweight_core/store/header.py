@@ -193,6 +193,17 @@ class Header:
             types |= dict.fromkeys(change.parameters, change.after)
         return types
 
+    def up_to(self, steps: int) -> Header:
+        """Return the header as it was after some of its steps, apart from what was found in them.
+
+        Args:
+            steps: How many of them, at least 1.
+        """
+        checkpoints = self.checkpoints[:steps]
+        last = checkpoints[-1].step
+        changes = tuple(change for change in self.type_changes if change.step <= last)
+        return replace(self, checkpoints=checkpoints, type_changes=changes)
+
     def with_packs(self) -> Header:
         """Return the header of the same work with small parameters packed.
 

@@ -6,8 +6,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, Final
+from weakref import WeakSet
 
 from accweight_core.live.recording import STATE_ELEMENTS
+from accweight_core.live.reports import LOG
 from accweight_core.live.schedule import Every, due_by
 from accweight_core.live.shards import at_first
 from accweight_core.live.tracker import ChangeTracker
@@ -17,6 +19,10 @@ State = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 OTHER_ARGUMENTS: Final = frozenset({"step", "force"})
 """Arguments of `ChangeTracker.update` that a logged figure of the same name would clash with."""
+
+
+_ALL: WeakSet[TrackedTraining] = WeakSet()
+"""Trainings of this program; not all frameworks tell callbacks that one was interrupted."""
 
 
 class TrackedTraining:
@@ -52,9 +58,12 @@ class TrackedTraining:
         self._store = store
         self._options = {"every": None if self.is_by_period else every, **options}
         due_by(self._options["every"])
+        _ALL.add(self)
 
     def begin(self, step: int, state: State | None = None) -> None:
         """Create the tracker; where one callback sees training go on, the tracker goes on, too.
+
+        Without a store, one that begins at an earlier step has a tracker of its own.
 
         Args:
             step: Step at which training begins; after 0, an existing store is continued.
@@ -63,8 +72,17 @@ class TrackedTraining:
         Raises:
             StoreError: If the store exists and training begins at step 0, or cannot be written.
         """
-        if self.tracker is not None and (self._store is None or step > 0):
+        is_repeated = self.tracker is not None and not self.tracker.is_due(step + 1, force=True)
+        if self.tracker is not None and (step > 0 if self._store else not is_repeated):
             return
+        if is_repeated and self._store is None and not state:
+            LOG.warning(
+                "accweight: training begins again at step %d, and the callback has a new tracker, "
+                "which forgets the training before",
+                step,
+            )
+        for other in tuple(_ALL):
+            other.release(self._store)
         self.tracker = ChangeTracker(self._store, **{"resume": step > 0, **self._options})
         if state:
             self.tracker.load_state_dict(state)
@@ -111,6 +129,13 @@ class TrackedTraining:
         """Wait until the store has what was taken, as for a checkpoint that is gone on from."""
         if self.tracker is not None:
             self.tracker.flush()
+
+    def release(self, store: str | os.PathLike[str] | None) -> None:
+        """Close the tracker if it has a store that another training begins with."""
+        if store is None or self._store is None:
+            return
+        if os.path.abspath(store) == os.path.abspath(self._store):
+            self.close()
 
     def close(self) -> None:
         """Write what is not in the store yet, and release it."""

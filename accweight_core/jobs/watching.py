@@ -153,8 +153,7 @@ class Watcher:
         Notes on what lies beside later checkpoints (copies, files that are being written) are of
         this moment, and would be stored again with every step; those of the first are kept.
         """
-        for one in opened.checkpoints:  # it settles from now on, whichever analysis takes it
-            self._is_settled(one)
+        self._settling.are_settled(opened.checkpoints)  # from now on, whichever analysis takes them
         if self.analysis is None:
             return self._measured(self._to_begin_with(opened), series)
         later = self._written_later(opened)

@@ -126,7 +126,7 @@ def _strips_figure(result: ProbeResult, name: str) -> Drawing:
     units, (high, across) = min(len(images[0]), MOST_STRIPS), images[0].shape[1:3]
     line, wide = STRIP * high, min(max(across * STRIP, 3.0), ROOM)
     tokens = token_rows(result, name, images[0]) if high == 1 else []
-    written = [_tokens_that_fit(own, wide) for own in tokens]
+    written = [tokens_that_fit(own, wide) for own in tokens]
     block = NAMES + TOKENS * any(written) + len(places) * (line + HAIR)
     left = MARGIN + max(text_width(label, SMALL) for label in labels) + 0.12
     figure, bottom = page(
@@ -154,7 +154,7 @@ def _strips_figure(result: ProbeResult, name: str) -> Drawing:
     return figure
 
 
-def _tokens_that_fit(tokens: list[str], wide: float) -> list[str]:
+def tokens_that_fit(tokens: list[str], wide: float) -> list[str]:
     """Return tokens, cut to their places in a row; nothing if numbers would have no room."""
     room = wide / max(len(tokens), 1) - 0.04
     if room < text_width("000", SMALL):

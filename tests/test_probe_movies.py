@@ -15,6 +15,7 @@ import accweight_core as aw
 from accweight_core.analysis.figures import film
 from accweight_core.analysis.figures.film import write_movie
 from accweight_core.analysis.figures.of_probes.moving import movies_of
+from accweight_core.analysis.figures.of_probes.sheets import sheet_figure
 from accweight_core.analysis.figures.page import MARGIN, THEME, TITLE, text_width
 from accweight_core.analysis.probe_pictures import (
     ABOVE,
@@ -177,8 +178,10 @@ def test_headings_are_not_cut_where_pictures_are_narrow(tmp_path: Path) -> None:
     for step in STEPS:
         store.write_step(step, {"images": np.zeros((1, 40, 2, 1), np.uint8)})
 
-    frame, _ = next(movies_of(aw.open_analysis(out).probes[store.folder.name])["images"](4))
+    found = aw.open_analysis(out).probes[store.folder.name]
+    frame, _ = next(movies_of(found)["images"](4))
 
+    assert asked in {text.get_text() for text in sheet_figure(found, "images").texts}
     assert frame.shape[1] > 120 * (text_width(asked, TITLE, "bold") + 2 * MARGIN)
 
 

@@ -38,6 +38,10 @@ class CurveScale(NamedTuple):
     logarithmic: bool
 
 
+ROUNDING = 1e-9
+"""Part of its values that curves reach over at least, if they are to be told from a constant."""
+
+
 def curve_scale(values: Values) -> CurveScale:
     """Return the scale of curves; a linear one begins at 0 if that costs little.
 
@@ -51,7 +55,7 @@ def curve_scale(values: Values) -> CurveScale:
     if not finite.size:
         return CurveScale(0.0, 1.0, logarithmic=False)
     low, high = float(finite.min()), float(finite.max())
-    if low == high:
+    if high - low <= ROUNDING * max(-low, high):  # nothing but rounding is between them
         return CurveScale(min(1.1 * low, 0.0), max(1.1 * high, 0.0) or 1.0, logarithmic=False)
     if low > 0 and high >= WIDE * low:
         factor = (high / low) ** EDGE

@@ -14,7 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.figures.film import Frame, even
-from accweight_core.analysis.figures.of_probes.curves import heading, line_colours, subtitle
+from accweight_core.analysis.figures.of_probes.curves import (
+    heading,
+    heading_width,
+    line_colours,
+    subtitle,
+)
 from accweight_core.analysis.figures.of_probes.points import (
     OF_PATHS,
     painted,
@@ -31,7 +36,6 @@ from accweight_core.analysis.figures.page import (
     cut,
     more,
     page,
-    text_width,
 )
 from accweight_core.analysis.motion import between
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
@@ -170,7 +174,7 @@ def _sheets(result: ProbeResult, name: str, rate: int) -> Frames:
         more(len(first) - shown, "sequence" if are_lines else "picture"),
     ]
     across = columns * (width + GAP) - GAP
-    page_wide = max(across, min(_words_width(result), ROOM)) + 2 * MARGIN
+    page_wide = max(across, heading_width(result, ROOM, beside=CAPTION)) + 2 * MARGIN
     stage = _Stage(result, page_wide, body, notes)
     names, images = unit_names(result, name, len(first)), []
     opaque = _opaque(result, name, first[:shown])
@@ -220,12 +224,6 @@ def _grid(count: int, high: int, wide: int, head: float) -> tuple[int, float]:
         found.append((min(across / wide, upwards / high), columns))
     scale, columns = max(found)
     return columns, max(scale, LEAST / max(high, wide))
-
-
-def _words_width(result: ProbeResult) -> float:
-    """Return the inches that the heading of a page takes."""
-    title = text_width(heading(result), TITLE, "bold") + CAPTION
-    return max(title, text_width(subtitle(result))) + 0.02
 
 
 def _points(result: ProbeResult, name: str, rate: int) -> Frames:

@@ -100,14 +100,14 @@ def bands_of(result: ProbeResult) -> dict[str, tuple[str, str]]:
 def told_and_empty(result: ProbeResult, names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the arrays that are drawn as curves, and those that have no number at any step.
 
-    If none has a number, all are drawn, so that there is something to see. Bounds of a band are
+    If none has a number, all are drawn, so that it is said below them. Bounds of a band are
     drawn with what is in it.
     """
     bounds = {bound for pair in bands_of(result).values() for bound in pair}
     names = [name for name in names if name not in bounds]
     empty = [name for name in names if not np.isfinite(result.array(name)).any()]
     told = [name for name in names if name not in empty]
-    return (told, empty) if told else (empty, [])
+    return told or empty, empty
 
 
 def without_numbers(names: Iterable[str]) -> str:

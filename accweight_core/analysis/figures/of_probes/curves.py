@@ -120,11 +120,12 @@ def heading(result: ProbeResult) -> str:
 
 
 def subtitle(result: ProbeResult) -> str:
-    """Return of which analysis, and whether the weights were in their places."""
+    """Return of which analysis, whether weights were in their places, and of which samples."""
     run = plain(result.path.parent.parent.name)
     steps = steps_said(result.steps.tolist(), span=True)
     proof = f"; weights {result.proof}" if result.proof else ""
-    further = "".join(f"; {plain(text)}" for text in (result.data, result.left_out) if text)
+    left_out = result.left_out.partition(":")[0]  # the reason would be cut
+    further = "".join(f"; {plain(text)}" for text in (left_out, result.data) if text)
     return f"{run}: {steps}{proof}{further}"
 
 

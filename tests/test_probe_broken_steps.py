@@ -10,6 +10,7 @@ import torch
 from probe_networks import Classifier, write_states
 
 import accweight_core as aw
+from accweight_core.analysis.figures.of_probes.choosing import figures_of
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.cli.probes import page
 from accweight_core.probes.gradient_ratings import largest_share, missing_shares
@@ -62,6 +63,14 @@ def test_steps_that_are_not_finite_have_no_results(
         if field.axes[0] == "step":
             assert len(result.array(array)) == len(GOOD)
             assert np.isfinite(result.array(array)[-1].astype(float)).any(), array
+
+
+def test_figures_say_whole_which_steps_have_no_results(results: dict[str, ProbeResult]) -> None:
+    drawn = figures_of(results["evaluate"])["steps"]()
+
+    (told,) = [text.get_text() for text in drawn.texts if "no results" in text.get_text()]
+    assert "; no results at steps 4, 5; " in told
+    assert not told.endswith("\N{HORIZONTAL ELLIPSIS}")
 
 
 def test_what_fails_is_still_told(results: dict[str, ProbeResult]) -> None:

@@ -15,7 +15,8 @@ import accweight_core as aw
 from accweight_core.analysis.figures import film
 from accweight_core.analysis.figures.film import write_movie
 from accweight_core.analysis.figures.of_probes.moving import movies_of
-from accweight_core.analysis.figures.page import THEME
+from accweight_core.analysis.figures.of_probes.sheets import sheet_figure
+from accweight_core.analysis.figures.page import MARGIN, THEME, TITLE, text_width
 from accweight_core.analysis.probe_pictures import (
     ABOVE,
     BELOW,
@@ -137,6 +138,51 @@ def test_each_picture_of_a_movie_has_its_name_above_it(tmp_path: Path) -> None:
     assert differing.any(), "another name is drawn otherwise"
     assert not differing[:, : wide // 2].any(), "the name of the first picture is the same"
     assert not differing[high // 2 :].any(), "names are above pictures"
+
+
+def test_sequences_stand_in_lines_with_their_tokens(tmp_path: Path) -> None:
+    out = stored_results(tmp_path / "run.accw")
+    fields = (
+        field("images", "step picture height width", (0, 2, 1, 8), "uint8"),
+        field("scale", "step bound", (0, 2), "float64"),
+    )
+    found = []
+    for digit, word in (("a", "cat"), ("b", "owl")):
+        tokens = [["the"] * 8, ["the"] * 6 + [word, "the"]]
+        document = ProbeDocument(
+            "ratings", 1, {"of": digit}, STEPS, fields, attributes={"tokens": tokens}
+        )
+        store = ProbeStore.begun(out, digit * 12, document)
+        for step in STEPS:
+            images = np.full((2, 1, 8), 128, np.uint8)  # all are 0: as white as the page
+            store.write_step(step, {"images": images, "scale": np.array([-1.0, 1.0])})
+        frame, _ = next(movies_of(aw.open_analysis(out).probes[store.folder.name])["images"](4))
+        found.append(frame.astype(int))
+
+    differing = np.abs(found[0] - found[1]).sum(axis=2) > 0
+    high, wide = differing.shape
+
+    assert differing.any(), "another token is drawn otherwise"
+    assert not differing[: high // 3].any(), "tokens of the first sequence are the same"
+    assert not differing[:, : wide // 2].any(), "a token stands above its place"
+    dark = (found[0] < 240).any(axis=2)
+    assert sum(dark[:, wide // 10 : -wide // 10].all(axis=1)) >= 4, "each sequence has a frame"
+
+
+def test_headings_are_not_cut_where_pictures_are_narrow(tmp_path: Path) -> None:
+    out = stored_results(tmp_path / "run.accw")
+    fields = (field("images", "step unit height width channel", (0, 1, 40, 2, 1), "uint8"),)
+    asked = "shapes:" + ",".join(f"option{n}=1" for n in range(4))
+    document = ProbeDocument("shapes", 1, {"of": 1}, STEPS, fields, asked=asked)
+    store = ProbeStore.begun(out, "a" * 12, document)
+    for step in STEPS:
+        store.write_step(step, {"images": np.zeros((1, 40, 2, 1), np.uint8)})
+
+    found = aw.open_analysis(out).probes[store.folder.name]
+    frame, _ = next(movies_of(found)["images"](4))
+
+    assert asked in {text.get_text() for text in sheet_figure(found, "images").texts}
+    assert frame.shape[1] > 120 * (text_width(asked, TITLE, "bold") + 2 * MARGIN)
 
 
 def test_ratings_have_the_colours_that_pages_have(result: ProbeResult) -> None:

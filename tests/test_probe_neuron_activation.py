@@ -68,6 +68,9 @@ def test_what_is_no_rule_is_told(tmp_path: Path) -> None:
         probed(tmp_path, stack(4, 2), states, x, "neuron_activation:rule=x>1")
     with pytest.raises(ArgumentValueError, match="has no classes: say rule="):
         probed(tmp_path, stack(4, 2), states, x, "neuron_activation")
+    with pytest.raises(ArgumentValueError, match=r"rule y==1: .* has no classes; save them as y"):
+        probed(tmp_path, stack(4, 2), states, x, "neuron_activation:rule=y==1")
+    assert not [*tmp_path.rglob("neuron_activation-*")], "refused before anything is stored"
     with pytest.raises(ArgumentValueError, match="samples have 4 numbers, counted from 0"):
         probed(tmp_path, stack(4, 2), states, x, "neuron_activation:rule=x4>1")
 

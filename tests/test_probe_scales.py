@@ -78,6 +78,25 @@ def test_curves_begin_at_0_unless_that_costs_much() -> None:
     assert curve_scale(np.array([np.nan]))[:2] == (0, 1)
 
 
+def test_a_figure_without_any_number_says_so(tmp_path: Path) -> None:
+    out = stored_results(tmp_path / "run.accw")
+    fields = (field("purity", "step layer", (0, 3)),)
+    document = ProbeDocument("spans", 1, {}, STEPS, fields)
+    store = ProbeStore.begun(out, "00112233aabb", document)
+    for step in STEPS:
+        store.write_step(step, {"purity": np.full(3, np.nan)})
+
+    drawn = figures_of(aw.open_analysis(out).probes["spans"])["layers"]()
+
+    assert "without numbers here: purity" in {text.get_text() for text in drawn.texts}
+
+
+def test_rounding_is_no_range_of_a_scale() -> None:
+    assert curve_scale(np.array([1 - 1e-11, 1.0]))[:2] == pytest.approx((0, 1.1))
+    assert curve_scale(np.array([1 - 1e-6, 1.0])).low > 0.999
+    assert curve_scale(np.array([-1e-30, 1e-30])).low < 0
+
+
 def test_large_numbers_above_points_are_not_cut(tmp_path: Path) -> None:
     out = stored_results(tmp_path / "run.accw")
     fields = (

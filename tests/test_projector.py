@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from probe_results import HOSTILE, POINTS, STEPS, stored_results
+from probe_results import HOSTILE, POINTS, STEPS, field, stored_results
 
 import accweight_core as aw
 from accweight_core.analysis.projector import write_projector
 from accweight_core.cli.app import application
 from accweight_core.errors import StoreError, UnknownNameError
+from accweight_core.store.probe_store import ProbeDocument, ProbeStore
 
 projector_plugin = pytest.importorskip("tensorboard.plugins.projector.projector_plugin")
 
@@ -83,6 +84,25 @@ def test_the_projector_lists_every_step(ask: Any) -> None:
     assert found == [(f"{step}/{tag}", [POINTS, 2]) for step in reversed(STEPS)]
     assert set(tag) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.-ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     assert info["embeddings"][0]["sprite"]["singleImageDim"] == [8, 8]
+
+
+def test_results_of_one_probe_are_told_apart_by_their_options(tmp_path: Path) -> None:
+    out = stored_results(tmp_path / "run.accw")
+    fields = (field("coordinates", "step point coordinate", (0, 3, 2)),)
+    for digit, options in (("a", ""), ("b", ":method=tsne"), ("c", ":layer=fc1,method=tsne")):
+        given = dict(one.split("=") for one in options[1:].split(",") if one)
+        node = {"node": given.get("layer", "fc2")}
+        document = ProbeDocument(
+            "map", 1, given, STEPS, fields, attributes=node, asked=f"map{options}"
+        )
+        store = ProbeStore.begun(out, digit * 12, document)
+        for step in STEPS:
+            store.write_step(step, {"coordinates": np.zeros((3, 2))})
+
+    write_projector(aw.open_analysis(out), tmp_path / "vectors")
+
+    found = {path.name for path in (tmp_path / "vectors" / str(STEPS[0])).iterdir()}
+    assert found > {"map-fc2", "map-method-tsne-fc2", "map-layer-fc1-method-tsne"}
 
 
 def test_the_vectors_of_a_step_are_those_of_the_probe(ask: Any, analysed: Path) -> None:

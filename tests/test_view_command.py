@@ -325,6 +325,21 @@ def test_a_number_that_no_probe_found_is_said_before_a_window_opens(
     assert of_none.endswith("'activations.dead'; probes have found none\n")
 
 
+@pytest.mark.usefixtures("no_display")
+def test_the_name_of_a_probe_alone_is_answered_as_by_rank(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    probed = stored_results(tmp_path / "run.accw")
+
+    code, told = said(capsys, probed, "--by", "everything")
+    _, of_none = said(capsys, probed, "--by", "speed")
+    run_command(["rank", str(probed), "--by", "everything"])
+
+    assert (code, told) == (1, capsys.readouterr().err)
+    assert "'everything' is a probe; say which of its numbers of layers: everything.spars" in told
+    assert "no metric is called 'speed'; metrics are mean, " in of_none
+
+
 # --- errors in one line -----------------------------------------------------------------------
 
 

@@ -38,6 +38,10 @@ class CurveScale(NamedTuple):
     logarithmic: bool
 
 
+ROUNDING = 1e-9
+"""Part of its values that curves reach over at least, if they are to be told from a constant."""
+
+
 def curve_scale(values: Values) -> CurveScale:
     """Return the scale of curves; a linear one begins at 0 if that costs little.
 
@@ -51,7 +55,7 @@ def curve_scale(values: Values) -> CurveScale:
     if not finite.size:
         return CurveScale(0.0, 1.0, logarithmic=False)
     low, high = float(finite.min()), float(finite.max())
-    if low == high:
+    if high - low <= ROUNDING * max(-low, high):  # nothing but rounding is between them
         return CurveScale(min(1.1 * low, 0.0), max(1.1 * high, 0.0) or 1.0, logarithmic=False)
     if low > 0 and high >= WIDE * low:
         factor = (high / low) ** EDGE
@@ -96,14 +100,14 @@ def bands_of(result: ProbeResult) -> dict[str, tuple[str, str]]:
 def told_and_empty(result: ProbeResult, names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the arrays that are drawn as curves, and those that have no number at any step.
 
-    If none has a number, all are drawn, so that there is something to see. Bounds of a band are
+    If none has a number, all are drawn, so that it is said below them. Bounds of a band are
     drawn with what is in it.
     """
     bounds = {bound for pair in bands_of(result).values() for bound in pair}
     names = [name for name in names if name not in bounds]
     empty = [name for name in names if not np.isfinite(result.array(name)).any()]
     told = [name for name in names if name not in empty]
-    return (told, empty) if told else (empty, [])
+    return told or empty, empty
 
 
 def without_numbers(names: Iterable[str]) -> str:

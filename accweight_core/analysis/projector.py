@@ -90,7 +90,7 @@ def write_projector(
         UnknownNameError: If no probe has points.
     """
     target = target_at(folder, "a folder for the projector")
-    results = [one for one in analysis.probes.values() if list(_tables(one))]
+    results = {name: one for name, one in analysis.probes.items() if list(_tables(one))}
     if not results:
         raise UnknownNameError(
             f"{analysis.path or 'an analysis in memory'}: no probe has points; accweight probe "
@@ -109,13 +109,13 @@ def _foreign(folder: Path) -> list[str]:
     return others or ([] if text else ["nothing of the projector"])
 
 
-def _write(results: list[ProbeResult], target: Path, draft: Path) -> WrittenVectors:
+def _write(results: Mapping[str, ProbeResult], target: Path, draft: Path) -> WrittenVectors:
     config, notes, tensors, points = _Config(), [], [], []
     taken: set[str] = set()
-    for result in results:
-        own = _own_tag(result, taken)
+    for name, result in results.items():
+        own = _own_tag(name, result, taken)
         meta, note = _write_metadata(result, draft, own)
-        notes += [f"{result.name}: {note}"] if note else []
+        notes += [f"{name}: {note}"] if note else []
         for tag, step, vectors in _tables(result):
             tensor = f"{step}/{own}{tag}"
             (draft / tensor).mkdir(parents=True, exist_ok=True)
@@ -136,10 +136,11 @@ def _write(results: list[ProbeResult], target: Path, draft: Path) -> WrittenVect
     return WrittenVectors(target, tuple(tensors), tuple(points), tuple(notes))
 
 
-def _own_tag(result: ProbeResult, taken: set[str]) -> str:
-    """Return a name for a result: the probe and its node, in letters that every system takes."""
-    node = str(result.attributes.get("node") or "")
-    plain_tag = tag_of(f"{result.name}-{node}" if node else result.name).replace("/", "_")[:80]
+def _own_tag(name: str, result: ProbeResult, taken: set[str]) -> str:
+    """Return a name for a result: its own and its node, in letters that every system takes."""
+    node, called = str(result.attributes.get("node") or ""), re.sub(r"[:=,]", "-", name)
+    is_told = not node or f"={node}" in name
+    plain_tag = tag_of(called if is_told else f"{called}-{node}").replace("/", "_")[:80]
     tag, number = plain_tag, 2
     while tag in taken:
         tag, number = f"{plain_tag}-{number}", number + 1

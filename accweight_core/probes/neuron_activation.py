@@ -62,6 +62,11 @@ class NeuronActivation(Probe):
         self._rules = [Rule.of(text) for text in self.rule]
         labels = labels_of(context, np.arange(len(context.data)))
         self._labels = None if labels is None else np.array(labels)
+        of_classes = [text for text, rule in zip(self.rule, self._rules, strict=True) if rule.of_y]
+        if labels is None and of_classes:
+            raise ArgumentValueError(
+                f"rule {of_classes[0]}: {context.data.path} has no classes; save them as y"
+            )
         classes = class_names(context, labels or [])[:MOST_CLASSES]
         names = (*classes, *((WRONG,) if classes else ()), *self.rule)
         if not names:

@@ -53,6 +53,11 @@ class Rule:
             pass
         raise ArgumentValueError(f"rule {brief(text)} is none; expected x12>0.5, y==3 or mean<0.1")
 
+    @property
+    def of_y(self) -> bool:
+        """Whether it is about the class of a sample."""
+        return self.what == "y"
+
     def holds(self, x: Array, labels: Array | None) -> Array:
         """Return which samples it holds for.
 
@@ -75,7 +80,7 @@ class Rule:
         return np.asarray(self.compared(values, self.bound))
 
     def _values(self, x: Array, labels: Array | None) -> Array | None:
-        if self.what == "y":
+        if self.of_y:
             return labels
         if self.what == "mean":
             return np.asarray(x.mean(axis=1))

@@ -130,7 +130,7 @@ def view(
         "colour_map": colours,
         "logarithmic": logarithmic,
         "scope": scope,
-        "columns": by and tuple(dict.fromkeys([_checked_by(by), *Settings().columns])),
+        "columns": by and tuple(dict.fromkeys([by, *Settings().columns])),
         "curve_metric": by,
     }
     capturing = picture is not None or film is not None
@@ -168,14 +168,6 @@ def view(
         for path in (picture, film):
             if path is not None:
                 sys.stdout.write(f"{path}\n")
-
-
-def _checked_by(by: str) -> str:
-    """Return a metric of the table, or a name as those of probes, which need the analysis."""
-    from accweight_core.analysis.probe_metrics import is_probe_metric
-    from accweight_core.metrics.table import checked_metric
-
-    return by if is_probe_metric(by) else checked_metric(by)
 
 
 def _start(opened: Callable[[Sequence[Path]], MainWindow]) -> None:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from accweight_core.analysis.probe_kinds import ResultKind
-from accweight_core.analysis.probe_metrics import full_name, is_probe_metric, probe_metric_names
+from accweight_core.analysis.probe_metrics import (
+    check_is_no_probe,
+    full_name,
+    is_probe_metric,
+    probe_metric_names,
+)
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.colours.scale import ColourScale, colour_table
-from accweight_core.metrics.table import DEFAULT, METRICS, TABLE
+from accweight_core.metrics.table import DEFAULT, METRICS, TABLE, checked_metric
 from accweight_viewer.model.found import FoundArray, found_arrays
 from accweight_viewer.model.runs import ShownRun
 from accweight_viewer.model.settings import MOVEMENT, Settings
@@ -50,14 +55,18 @@ class ShownProbes:
         """Return the whole name of a metric, which may be said with fewer options of its probe.
 
         Raises:
-            UnknownNameError: If no run has such a metric of a probe; lists those there are.
+            UnknownNameError: If no run has such a metric, of a probe or of its own; lists those
+                there are.
         """
-        if not is_probe_metric(metric) or metric in self.metric_words:
+        if metric in self.metric_words:
             return metric
         found: dict[str, ProbeResult] = {}
         for run in self._runs():
             found |= run.results
-        return full_name(found, metric)
+        if is_probe_metric(metric):
+            return full_name(found, metric)
+        check_is_no_probe(found, metric)
+        return checked_metric(metric)
 
     @property
     def unit_values(self) -> UnitValues | None:

@@ -17,6 +17,7 @@ from accweight_core.analysis.figures.page import (
     MARGIN,
     SMALL,
     THEME,
+    TITLE,
     Drawing,
     cut,
     more,
@@ -118,12 +119,25 @@ def heading(result: ProbeResult) -> str:
 
 
 def subtitle(result: ProbeResult) -> str:
-    """Return of which analysis, and whether the weights were in their places."""
+    """Return of which analysis, whether weights were in their places, and of which samples."""
     run = plain(result.path.parent.parent.name)
     steps = steps_said(result.steps.tolist(), span=True)
     proof = f"; weights {result.proof}" if result.proof else ""
-    further = "".join(f"; {plain(text)}" for text in (result.data, result.left_out) if text)
+    left_out = result.left_out.partition(":")[0]  # the reason would be cut
+    further = "".join(f"; {plain(text)}" for text in (left_out, result.data) if text)
     return f"{run}: {steps}{proof}{further}"
+
+
+def heading_width(result: ProbeResult, most: float, beside: float = 0.0) -> float:
+    """Return the inches that title and subtitle take, but at most so many.
+
+    Args:
+        result: The result.
+        most: Inches at most.
+        beside: Inches that are kept free beside the title.
+    """
+    title = text_width(heading(result), TITLE, "bold") + beside
+    return min(max(title, text_width(subtitle(result))) + 0.02, most)
 
 
 def line_colours(count: int) -> list[tuple[float, float, float]]:

@@ -6,7 +6,6 @@ until the next one. What is between two steps is drawn, not measured: the captio
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -15,7 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.analysis.figures.film import Frame, even
-from accweight_core.analysis.figures.of_probes.curves import heading, line_colours, subtitle
+from accweight_core.analysis.figures.of_probes.curves import (
+    heading,
+    heading_width,
+    line_colours,
+    subtitle,
+)
 from accweight_core.analysis.figures.of_probes.points import (
     OF_PATHS,
     painted,
@@ -23,7 +27,16 @@ from accweight_core.analysis.figures.of_probes.points import (
     path_labels,
     square_around,
 )
-from accweight_core.analysis.figures.page import MARGIN, SMALL, THEME, TITLE, cut, more, page
+from accweight_core.analysis.figures.of_probes.sheets import MOST_STRIPS, STRIP, tokens_that_fit
+from accweight_core.analysis.figures.page import (
+    MARGIN,
+    SMALL,
+    THEME,
+    TITLE,
+    cut,
+    more,
+    page,
+)
 from accweight_core.analysis.motion import between
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
 from accweight_core.analysis.probe_pictures import (
@@ -33,10 +46,10 @@ from accweight_core.analysis.probe_pictures import (
     on_colour,
     pictures_at,
     scale_text,
+    token_rows,
     unit_names,
 )
 from accweight_core.analysis.probe_results import ProbeResult
-from accweight_core.pictures.sprites import sprite
 from accweight_core.text import plain
 
 DPI = 120
@@ -50,8 +63,8 @@ BAR = 0.3
 """Inches of the time below a picture."""
 
 MOST_UNITS = 64
-GAP = 1
-"""Pixels between two pictures."""
+GAP, LEAST = 0.08, 0.2
+"""Inches between two pictures, and of the longer side of a picture at least."""
 
 SECONDS = 0.35, 1.1
 """Least and largest duration of a step."""
@@ -142,68 +155,75 @@ def _eased(share: float) -> float:
 
 
 def _sheets(result: ProbeResult, name: str, rate: int) -> Frames:
+    """Yield the pictures of each step, framed, with their names; sequences with their tokens."""
     first = pictures_at(result, name, int(result.steps[0]))
-    shown = min(len(first), MOST_UNITS)
+    are_lines = are_strips(result, name, first)
+    shown = min(len(first), MOST_STRIPS if are_lines else MOST_UNITS)
+    high, wide = first.shape[1:3]
+    tokens = token_rows(result, name, first)[:shown] if high == 1 else []
+    written = [tokens_that_fit(own, ROOM) for own in tokens] if are_lines else []
+    head = NAMES * (1 + any(written))
+    if are_lines:
+        columns, width, height = 1, ROOM, min(max(ROOM * high / wide, STRIP), SIDE / shown - head)
+    else:
+        columns, scale = _grid(shown, high, wide, head)
+        width, height = wide * scale, high * scale
+    body = -(-shown // columns) * (head + height + GAP)
+    notes = [
+        scale_text(result, name),
+        more(len(first) - shown, "sequence" if are_lines else "picture"),
+    ]
+    across = columns * (width + GAP) - GAP
+    page_wide = max(across, heading_width(result, ROOM, beside=CAPTION)) + 2 * MARGIN
+    stage = _Stage(result, page_wide, body, notes)
+    names, images = unit_names(result, name, len(first)), []
     opaque = _opaque(result, name, first[:shown])
-    whole, columns = _sheet(opaque)
-    head = math.ceil(NAMES / _scale(whole)) if not are_strips(result, name, first) else 0
-    whole, columns = _sheet(opaque, columns, head)
-    (high, wide), scale = whole.shape[:2], _scale(whole)
-    body, width = high * scale, wide * scale
-    notes = [scale_text(result, name), more(len(first) - shown, "picture")]
-    across = max(width + 2 * MARGIN, 5.0)
-    stage = _Stage(result, across, body, notes)
-    axes = stage.figure.panel((across - width) / 2, stage.bottom, width, body)
-    image = axes.imshow(whole, aspect="auto", interpolation="none")
-    if head:
-        for number, unit in enumerate(unit_names(result, name, len(first))[:shown]):
-            text = cut(plain(unit), first.shape[2] * scale, SMALL, keep="end")
-            axes.text(
-                number % columns * (first.shape[2] + GAP) - 0.5,
-                number // columns * (head + first.shape[1] + GAP) + 0.9 * head - 0.5,
-                text, fontsize=SMALL, color=THEME.dim, va="bottom", parse_math=False,
-            )  # fmt: skip
+    for number in range(shown):
+        line, column = divmod(number, columns)
+        x = (page_wide - across) / 2 + column * (width + GAP)
+        top = stage.bottom + body - line * (head + height + GAP)
+        text = cut(plain(names[number]), width, SMALL, keep="end")
+        stage.figure.write(x, top - NAMES + 0.04, text, SMALL, color=THEME.dim)
+        for at, token in enumerate(written[number] if written else ()):
+            middle = x + (at + 0.5) * width / wide
+            stage.figure.write(middle, top - head + 0.04, token, SMALL, ha="center")
+        axes = stage.figure.panel(x, top - head - height, width, height)
+        axes.spines[:].set(visible=True, color=THEME.frame, linewidth=0.5)
+        images.append(axes.imshow(opaque[number], aspect="auto", interpolation="none"))
     drawn = 0
     for at, _, share in _times(len(result.steps), rate):
         if at != drawn:
             pictures = pictures_at(result, name, int(result.steps[at]))[:shown]
-            image.set_data(_sheet(_opaque(result, name, pictures), columns, head)[0])
+            for image, seen in zip(images, _opaque(result, name, pictures), strict=True):
+                image.set_data(seen)
             stage.renew()
             drawn = at
         yield stage.frame(f"step {result.steps[at]}", share)
 
 
 def _opaque(result: ProbeResult, name: str, pictures: Any) -> Any:
-    """Return pictures in the colours that figures have, on those of the page."""
-    ratings = are_ratings(result, name, pictures)
-    return on_colour(as_seen(result, name, pictures)) if ratings else pictures
+    """Return (pictures, height, width, 3) of bytes, in colours of figures on that of the page."""
+    if are_ratings(result, name, pictures):
+        return on_colour(as_seen(result, name, pictures))
+    return pictures.repeat(3 // pictures.shape[-1], axis=-1)
 
 
-def _scale(whole: Any) -> float:
-    """Return the inches of a pixel of pictures side by side."""
-    high, wide = whole.shape[:2]
-    return min(ROOM / float(wide), SIDE / float(high))
-
-
-def _sheet(pictures: Any, columns: int | None = None, head: int = 0) -> tuple[Any, int]:
-    """Return pictures side by side in colour, with gaps of the colour of the page.
+def _grid(count: int, high: int, wide: int, head: float) -> tuple[int, float]:
+    """Return how many pictures stand in a row, and the inches of a pixel: the most that fit.
 
     Args:
-        pictures: (pictures, height, width, channels) of bytes.
-        columns: How many stand in a row.
-        head: Pixels for a name above each.
+        count: How many pictures.
+        high: Their height in pixels.
+        wide: Their width in pixels.
+        head: Inches above each.
     """
-    colour = [int(THEME.panel[at : at + 2], 16) for at in (1, 3, 5)]
-    rgb = pictures if pictures.shape[-1] == 3 else pictures.repeat(3, axis=-1)
-    count, high, wide, _ = rgb.shape
-    framed = np.empty((count, head + high + GAP, wide + GAP, 3), np.uint8)
-    framed[:] = colour
-    framed[:, head : head + high, :wide] = rgb
-    whole, across = sprite(framed, columns)
-    empty = -count % across
-    if empty:
-        whole[-(head + high + GAP) :, -empty * (wide + GAP) :] = colour
-    return whole[:-GAP, :-GAP], across
+    found = []
+    for columns in range(1, count + 1):
+        lines = -(-count // columns)
+        across, upwards = ROOM / columns - GAP, SIDE / lines - GAP - head
+        found.append((min(across / wide, upwards / high), columns))
+    scale, columns = max(found)
+    return columns, max(scale, LEAST / max(high, wide))
 
 
 def _points(result: ProbeResult, name: str, rate: int) -> Frames:
@@ -246,7 +266,13 @@ def _path(result: ProbeResult, name: str, rate: int) -> Frames:
         dots.set_offsets(path[: at + 1])
         dots.set_facecolors(colours[: at + 1])
         head.set_data(here[:1], here[1:])
-        yield stage.frame(f"step {result.steps[at]}", share)
+        following = f"step {result.steps[min(at + 1, last)]}"
+        yield stage.frame(_on_the_way(f"step {result.steps[at]}", following, way), share)
+
+
+def _on_the_way(begin: str, end: str, way: float) -> str:
+    """Return what is shown between two stops, and at them."""
+    return f"{begin} \N{RIGHTWARDS ARROW} {end}" if 0 < way < 1 else begin
 
 
 def _flown(
@@ -288,8 +314,7 @@ def _flown(
         dots.set_offsets(here)
         for label, text in names.items():
             text.set_position(np.nanmedian(here[targets == label], axis=0))
-        arrow = f" \N{RIGHTWARDS ARROW} {captions[following]}" if 0 < way < 1 else ""
-        yield stage.frame(f"{captions[at]}{arrow}", share)
+        yield stage.frame(_on_the_way(captions[at], captions[following], way), share)
 
 
 def _within(points: Floats, bound: Any) -> Floats:

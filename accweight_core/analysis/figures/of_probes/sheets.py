@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from accweight_core.analysis.figures.of_probes.curves import heading, subtitle
+from accweight_core.analysis.figures.of_probes.curves import (
+    heading,
+    heading_width,
+    subtitle,
+)
 from accweight_core.analysis.figures.page import (
     MARGIN,
     SMALL,
@@ -74,8 +78,9 @@ def sheet_figure(result: ProbeResult, name: str) -> Drawing:
     names = unit_names(result, name, len(images[0]))
     last = cut(plain(names[there[-1]]), LONGEST, SMALL, keep="end")  # nothing is right of it
     least = left + (units - 1) * (width + GAP) + max(width, text_width(last, SMALL)) + MARGIN
+    wide_enough = max(least, heading_width(result, ROOM) + 2 * MARGIN)
     figure, bottom = page(
-        max(least, 4.6), body, heading(result), subtitle(result),
+        wide_enough, body, heading(result), subtitle(result),
         [
             scale_text(result, name) or result.fields[name].words,
             more(len(there) - units, "picture"),
@@ -85,7 +90,7 @@ def sheet_figure(result: ProbeResult, name: str) -> Drawing:
     shown = [*there[: units - 1], there[-1]]  # the last may be that of all others together
     begin = left + (units - 1) * (width + GAP)  # below the last picture, if they fit there
     begin = max(left, min(begin, least - MARGIN - key_width(key)))
-    write_key(figure, begin, bottom, max(least, 4.6) - begin, key)
+    write_key(figure, begin, bottom, wide_enough - begin, key)
     top = bottom + body - NAMES
     widest = max((text_width(plain(names[unit]), SMALL) for unit in shown[:-1]), default=0.0)
     letters = max(SMALL * min(1.0, width / max(widest, 0.01)), LEAST_LETTERS)
@@ -126,11 +131,12 @@ def _strips_figure(result: ProbeResult, name: str) -> Drawing:
     units, (high, across) = min(len(images[0]), MOST_STRIPS), images[0].shape[1:3]
     line, wide = STRIP * high, min(max(across * STRIP, 3.0), ROOM)
     tokens = token_rows(result, name, images[0]) if high == 1 else []
-    written = [_tokens_that_fit(own, wide) for own in tokens]
+    written = [tokens_that_fit(own, wide) for own in tokens]
     block = NAMES + TOKENS * any(written) + len(places) * (line + HAIR)
     left = MARGIN + max(text_width(label, SMALL) for label in labels) + 0.12
+    wide_enough = max(left + wide, MARGIN + heading_width(result, ROOM)) + MARGIN
     figure, bottom = page(
-        max(left + wide + MARGIN, 4.6), units * block, heading(result), subtitle(result),
+        wide_enough, units * block, heading(result), subtitle(result),
         [
             scale_text(result, name) or result.fields[name].words,
             more(len(images[0]) - units, "sequence"),
@@ -154,7 +160,7 @@ def _strips_figure(result: ProbeResult, name: str) -> Drawing:
     return figure
 
 
-def _tokens_that_fit(tokens: list[str], wide: float) -> list[str]:
+def tokens_that_fit(tokens: list[str], wide: float) -> list[str]:
     """Return tokens, cut to their places in a row; nothing if numbers would have no room."""
     room = wide / max(len(tokens), 1) - 0.04
     if room < text_width("000", SMALL):

@@ -197,3 +197,30 @@ def test_steps_that_an_earlier_version_has_measured_are_left_out(tmp_path: Path)
     assert again.steps.tolist() == [0, 1, 2]
     assert again.broken_steps == (3,)
     assert "loss" in again.arrays
+
+
+class Hiding(torch.nn.Module):
+    """A network whose output is finite where a layer is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.shown = torch.nn.Linear(3, 4), torch.nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return scores."""
+        hidden = torch.nan_to_num(self.hidden(x)).sum(1, keepdim=True)
+        scores: torch.Tensor = self.shown(x) + 0 * hidden
+        return scores
+
+
+@pytest.mark.parametrize("asked", ["embedding:layer=hidden", "neighbors:layer=hidden,count=3"])
+def test_what_takes_only_finite_values_has_no_results_where_a_layer_has_others(
+    tmp_path: Path, asked: str
+) -> None:
+    module = Hiding()
+    states = [{n: v + 1 for n, v in state.items()} for state in steps_of(module, 3)]
+    states[2]["hidden.bias"][0] = float("nan")
+
+    found = probed(tmp_path, module, states, SAMPLES, asked)
+
+    assert (found.steps.tolist(), found.broken_steps) == ([0, 1], (2,))

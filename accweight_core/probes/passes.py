@@ -177,7 +177,7 @@ class Passes:
             there = finite_samples(batch.outputs[OUTPUT])
             for place, (one, mask) in enumerate(zip(taking, wanted, strict=True)):
                 chosen = mask[batch.rows]
-                is_broken[place] |= not there[chosen].all()
+                is_broken[place] |= not (there[chosen].all() and _can_take(one, batch, chosen))
                 if is_broken[place] and not one.probe.takes_broken:
                     continue
                 if chosen.all():
@@ -260,6 +260,16 @@ class Passes:
             stop = start + len(targets)
             yield Portion(rows[start:stop], filled_up(named, self._fixed))
             start = stop
+
+
+def _can_take(one: Asked, batch: Batch, chosen: Array) -> bool:
+    """Tell whether what a probe keeps of its samples is finite, if it takes nothing else."""
+    kept = one.context.kept if one.probe.takes_finite_alone else []
+    return all(
+        np.isfinite(values if node in batch.constant else values[chosen]).all()
+        for node in kept
+        for values in [batch.outputs[node]]
+    )
 
 
 def _give(one: Asked, batch: Batch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import re
 import subprocess
@@ -23,7 +24,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 import accweight_core as aw
-from accweight_core.cli import COMMAND_GROUP, app, output, rankings, viewing
+from accweight_core.cli import COMMAND_GROUP, app, output, rankings, tables, viewing
 from accweight_core.cli.options import parsed_roles, parsed_size
 from accweight_core.errors import AccweightError, StoreError
 from accweight_core.metrics.table import METRICS
@@ -1036,3 +1037,10 @@ def test_a_table_that_fits_looks_as_if_rich_had_drawn_it() -> None:
 
     drawn = [line.rstrip() for line in console.file.getvalue().splitlines()]
     assert table.lines() == drawn
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(math.inf, "inf"), (-math.inf, "-inf"), (math.nan, "-"), (3.0, "3")]
+)
+def test_numbers_that_are_not_finite_stand_in_tables(value: float, shown: str) -> None:
+    assert tables.number(value) == shown

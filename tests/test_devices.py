@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -384,3 +385,30 @@ def test_scales_of_a_resize_are_no_parameters() -> None:
     network = aw.Network.from_onnx(DATA / "unet.onnx")
 
     assert "val_31" not in network.parameters  # the Resize of the graph takes it as its scales
+
+
+def test_settings_are_put_back_by_the_last_of_several_threads() -> None:
+    before, device = torch.backends.cudnn.deterministic, torch.device("cuda")
+    first_in, second_in = threading.Event(), threading.Event()
+    held: list[bool] = []
+
+    def first() -> None:
+        with devices.full_precision(device):
+            first_in.set()
+            second_in.wait()
+
+    def second() -> None:
+        first_in.wait()
+        with devices.full_precision(device):
+            second_in.set()
+            earlier.join()
+            held.append(torch.backends.cudnn.deterministic)
+
+    earlier, later = threading.Thread(target=first), threading.Thread(target=second)
+    for thread in (earlier, later):
+        thread.start()
+    for thread in (earlier, later):
+        thread.join()
+
+    assert held == [True]
+    assert torch.backends.cudnn.deterministic == before

@@ -18,12 +18,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoints import small
 from test_cli import accweight
+from test_store import edited
 from test_watch import assert_same, watcher, weights
 from thorough import THOROUGH
 
 import accweight_core as aw
-from accweight_core.errors import MismatchError, SourceError
+from accweight_core.errors import MismatchError, SourceError, StoreError
 from accweight_core.jobs import restarts
 from accweight_core.jobs.following import follow
 from accweight_core.jobs.same_run import nothing_new
@@ -604,3 +606,23 @@ def test_append_refuses_what_another_attempt_has_written(job: Job, out: Path) ->
     job.write(5)
     aw.append(job.folder, numbered(out, 2)[1])
     check_attempts(job, numbered(out, 2))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"after": "../a.accw"}, {"after": ""}, {"after": "a" * 256}, {"last_step": 10**400},
+     {"first_step": -(2**64)}],
+    ids=["folder", "empty", "long", "last", "first"],
+)  # fmt: skip
+def test_a_restart_that_cannot_be_is_a_damaged_analysis(
+    tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    out = tmp_path / "a.accw"
+    aw.analyze(aw.open_run([small(0.0), small(1.0)]), out)
+    held = {"after": "b.accw", "last_step": 1, "last_changed_ns": 0, "first_step": 0, **wrong}
+    edited(out, lambda found: found["accweight"].update(restart=held))
+
+    with pytest.raises(StoreError, match=r"a.accw: .*damaged") as caught:
+        aw.open_analysis(out)
+
+    assert "\n" not in str(caught.value)

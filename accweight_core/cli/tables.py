@@ -96,7 +96,7 @@ def number(value: float | None) -> str:
     """Return a number with four digits, a dash for None and NaN."""
     if value is None or math.isnan(value):
         return "-"
-    return f"{value:.0f}" if value == int(value) and abs(value) < 1e6 else f"{value:.4g}"
+    return f"{value:.0f}" if abs(value) < 1e6 and value == int(value) else f"{value:.4g}"
 
 
 def bar(value: float, largest: float) -> str:

@@ -82,6 +82,7 @@ class Context:
             `Probe.measure`.
         parts: Parts of what it computes in the end, if that is most of its work: for the progress.
         grams: Inner products of all steps that the walk of the analysis has observed, if any.
+        broken: Steps of the run at which a parameter has no finite number.
     """
 
     run: Run
@@ -98,6 +99,7 @@ class Context:
     parts: int = 0
     advance: Callable[[int, int], None] = lambda done, total: None
     grams: Grams | None = None
+    broken: frozenset[int] = frozenset()
     _binding: Binding | None = None
     _portions: Portions | None = None
     _batches: Batches | None = None

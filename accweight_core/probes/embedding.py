@@ -41,6 +41,7 @@ class Embedding(Probe):
     """Samples as points in the plane by the values of a layer, comparable between steps."""
 
     name, version, needs = "embedding", 3, Needs.FORWARD
+    takes_finite_alone = True
 
     layer: str = option("", "layer or node; by default the last layer before the output")
     method: Literal["pca", "tsne", "umap"] = option(

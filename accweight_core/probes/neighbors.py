@@ -22,6 +22,7 @@ class Neighbors(Probe):
     """The nearest samples by the values of a layer, held against those by pixels."""
 
     name, version, needs = "neighbors", 2, Needs.FORWARD
+    takes_finite_alone = True
     reading = "What the network has learned is what agreement has above pixel agreement."
 
     layer: str = option("", "layer or node; by default the last layer before the output")

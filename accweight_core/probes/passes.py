@@ -23,6 +23,7 @@ from accweight_core.probes.network import (
     samples_at_once,
 )
 from accweight_core.probes.probe import RUNS_NETWORK, Array, Batch, Probe, Schema, Step
+from accweight_core.probes.scoring import finite_samples
 from accweight_core.probes.units import Placed, likely_sample_axis, sample_axis
 from accweight_core.samples.samples import Data, Input, batches
 from accweight_core.schema import Checkpoint, Run
@@ -151,36 +152,40 @@ class Passes:
                     collector.begin()
                 network = bound if one.takes_batches else None
                 one.probe.begin(Step(checkpoint.step, checkpoint, weights, network))
-            broken = taking and self._measure(position, taking, told)
+            broken = self._measure(position, taking, told) if taking else []
             for one in asked:
-                is_broken = checkpoint.step in self.broken or (broken and one.takes_batches)
+                is_broken = checkpoint.step in self.broken or one in broken
                 if is_broken and not one.probe.takes_broken:
                     one.store.write_broken(checkpoint.step)
                     continue
                 proof = bound.proof if bound is not None and one.takes_batches else ""
                 stored(one, checkpoint.step, proof)
 
-    def _measure(self, position: int, taking: Sequence[Asked], told: Callable[[], None]) -> bool:
-        """Give the batches of a step to probes; return whether an output has no finite number.
+    def _measure(
+        self, position: int, taking: Sequence[Asked], told: Callable[[], None]
+    ) -> list[Asked]:
+        """Give the batches of a step to probes; return those for which the step is broken.
 
-        From then on, only probes that take broken steps are given more.
+        It is for a probe that looks at a sample without a finite output. From then on, it is given
+        no more, unless it takes broken steps.
         """
-        broken = self.run.checkpoints[position].step in self.broken
+        is_broken = [self.run.checkpoints[position].step in self.broken] * len(taking)
         nodes = list(dict.fromkeys(node for one in taking for node in one.context.kept))
         self.placed(position, nodes)
         wanted = [self._wanted(one) for one in taking]
         for batch in self.batches(self.bound(position), self.rows_of(taking), nodes):
-            broken = broken or not _are_finite(batch.outputs[OUTPUT])
-            for one, mask in zip(taking, wanted, strict=True):
-                if broken and not one.probe.takes_broken:
-                    continue
+            there = finite_samples(batch.outputs[OUTPUT])
+            for place, (one, mask) in enumerate(zip(taking, wanted, strict=True)):
                 chosen = mask[batch.rows]
+                is_broken[place] |= not (there[chosen].all() and _can_take(one, batch, chosen))
+                if is_broken[place] and not one.probe.takes_broken:
+                    continue
                 if chosen.all():
                     _give(one, batch)
                 elif chosen.any():  # copies no more than the probe looks at
                     _give(one, batch.only(chosen, (OUTPUT, *one.context.kept)))
             told()
-        return broken
+        return [one for one, broken in zip(taking, is_broken, strict=True) if broken]
 
     def _wanted(self, one: Asked) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Return, for every sample, whether a probe looks at it."""
@@ -257,10 +262,14 @@ class Passes:
             start = stop
 
 
-def _are_finite(outputs: Array) -> bool:
-    """Tell whether each sample has a finite number among its outputs."""
-    flat = outputs.reshape(len(outputs), -1)
-    return not flat.size or bool(np.isfinite(flat).any(axis=1).all())
+def _can_take(one: Asked, batch: Batch, chosen: Array) -> bool:
+    """Tell whether what a probe keeps of its samples is finite, if it takes nothing else."""
+    kept = one.context.kept if one.probe.takes_finite_alone else []
+    return all(
+        np.isfinite(values if node in batch.constant else values[chosen]).all()
+        for node in kept
+        for values in [batch.outputs[node]]
+    )
 
 
 def _give(one: Asked, batch: Batch) -> None:

@@ -281,6 +281,9 @@ class Probe(Protocol):
     """Whether it measures steps, too, whose weights or outputs are not finite. Others have no
     results there, and are not asked: their numbers would say nothing of a network."""
 
+    takes_finite_alone: ClassVar[bool] = False
+    """Whether a step has no results, either, if a value of a node that it keeps is not finite."""
+
     takes_grams: ClassVar[bool] = False
     """Whether it asks for `Context.grams`, which a walk over all steps can observe beside the
     metrics of an analysis."""

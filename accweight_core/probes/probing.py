@@ -130,8 +130,9 @@ class Probing:
         held: ExitStack,
     ) -> Asked:
         """Start a probe, and open its results under their lock."""
-        context = Context(run, steps, self.seed, one.name, grams=self.grams)
-        first = all_steps.index(steps[0])
+        context = Context(run, steps, self.seed, one.name, grams=self.grams, broken=passes.broken)
+        good = (step for step in steps if step not in passes.broken)
+        first = all_steps.index(next(good, steps[0]))
         if one.needs & RUNS_NETWORK and self.network is not None and self.data is not None:
             context._network, context._data = self.network, self.data
             context._first = partial(passes.bound, first)
@@ -150,6 +151,9 @@ class Probing:
                 f"{folder}: holds other arrays than probe {one.name!r} of this version stores; "
                 "remove that folder"
             )
+        if not one.takes_broken:  # earlier versions stored what they had measured there
+            for step in passes.broken.intersection(store.steps):
+                store.write_broken(step)
         context._pieces = ProbePieces(self.path, store.folder)
         if one.needs & RUNS_NETWORK and self.data is not None:
             keep_samples(store, schema, self.data)

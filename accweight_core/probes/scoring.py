@@ -298,6 +298,12 @@ def _check_probabilities(found: Array) -> None:
         )
 
 
+def finite_samples(outputs: Array) -> Array:
+    """Return (samples,): whether a sample has a finite number among its outputs, if it has any."""
+    flat = outputs.reshape(len(outputs), math.prod(outputs.shape[1:]))
+    return np.asarray(np.isfinite(flat).any(axis=1) | (flat.shape[1] == 0))
+
+
 def are_probabilities(scores: Array) -> bool:
     """Tell whether scores, classes along the last axis, are probabilities: a softmax came last."""
     sums = scores.sum(axis=-1)

@@ -257,10 +257,17 @@ class ProbeStore:
         self._write_document()
 
     def write_broken(self, step: int) -> None:
-        """Write that a step is finished, and has no results: its numbers are missing."""
+        """Write that a step is finished, and has no results: its numbers are missing.
+
+        If it had results, so have the final arrays, which are to be computed again.
+        """
+        had = step in self.steps
         done = tuple(sorted({*self.document.finished, step}))
         broken = tuple(sorted({*self.document.broken, step}))
-        self.document = msgspec.structs.replace(self.document, finished=done, broken=broken)
+        concluded = () if had else self.document.concluded
+        self.document = msgspec.structs.replace(
+            self.document, finished=done, broken=broken, concluded=concluded
+        )
         self._write_document()
 
     @property

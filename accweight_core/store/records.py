@@ -43,6 +43,9 @@ UNPACKED_VERSION = 1
 MOST_ELEMENTS = 1 << 53
 """Limit of elements of all parameters: positions are counted in float64."""
 
+LONGEST_NAME = 255
+"""Limit of characters in the name of a file."""
+
 MOST_NESTED = 8
 """Limit of nested levels in a name map."""
 
@@ -231,6 +234,8 @@ def checked_header(found: Any) -> HeaderDocument:
     check_pictures(document)
     if len(set(document.sums)) < len(document.sums):
         raise ValueError("the sums are not different names")
+    if document.restart is not None:
+        _check_restart(document.restart)
     if _depth(document.name_map) > MOST_NESTED:
         raise ValueError(f"the map of names is nested more than {MOST_NESTED} levels deep")
     return document
@@ -263,6 +268,13 @@ def _check_checkpoints(records: Sequence[CheckpointRecord]) -> None:
     measured = [record.measures for record in records if record.measures]
     if not all(math.isfinite(value) for measures in measured for value in measures.values()):
         raise ValueError("a measure is not a finite number")
+
+
+def _check_restart(restart: Restart) -> None:
+    for step in (restart.last_step, restart.first_step):
+        checked(step, Integer)
+    if not 0 < len(restart.after) <= LONGEST_NAME or "/" in restart.after:
+        raise ValueError(f"it goes on from {restart.after[:40]!r}, which is no name of a file")
 
 
 def _check_parameters(parameters: Sequence[Parameter]) -> None:

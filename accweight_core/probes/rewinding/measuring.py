@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -67,7 +68,13 @@ class Measuring:
             ):
                 one.add(made[self.output][:count], portion.rows)
         found = [one.result() for one in sums]
-        return [{n: float(result[n]) for n in SCORES if n in result} for result in found]
+        return [_told(result) for result in found]
+
+
+def _told(result: Mapping[str, Array]) -> Scores:
+    """Return loss and accuracy; the largest of numbers that are not finite is no class."""
+    scores = {name: float(result[name]) for name in SCORES if name in result}
+    return dict.fromkeys(scores, math.nan) if math.isnan(scores["loss"]) else scores
 
 
 def _is_cut(network: Network, base: BoundNetwork) -> bool:

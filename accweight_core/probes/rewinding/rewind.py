@@ -26,7 +26,13 @@ from accweight_core.probes.rewinding.parts import LayerPart, parts_of
 from accweight_core.probes.rewinding.said import summary_of
 from accweight_core.probes.rewinding.states import States
 from accweight_core.probes.rewinding.statistics import Found, counted, norm_nodes, recomputed
-from accweight_core.probes.scoring import Form, Loss, check_targets, scoring_of
+from accweight_core.probes.scoring import (
+    Form,
+    Loss,
+    check_targets,
+    finite_samples,
+    scoring_of,
+)
 
 TRIED = 8
 """Samples on which batch norms are looked for."""
@@ -45,7 +51,7 @@ Goal = tuple[str, int]
 class Rewind(Probe):
     """What is lost when one layer, with its norm, is put back to a step or a random draw."""
 
-    name, version, needs = "rewind", 4, Needs.FORWARD
+    name, version, needs = "rewind", 5, Needs.FORWARD
     told_at = "first"  # at the last one nothing is put back
 
     loss: Loss = option("auto", "loss: by default cross_entropy for classes, mse for numbers")
@@ -63,6 +69,7 @@ class Rewind(Probe):
         data, scores = context.data, context.tried(self.output)[self.output]
         check_targets(data)
         self._context = context
+        self._ends = self._finite_ends()
         scoring = scoring_of(self.loss, self.output_is, data, scores)
         self._measuring = Measuring(context, scoring, self.output)
         self._parts = parts_of(context.run, context.binding.assignments)
@@ -77,7 +84,8 @@ class Rewind(Probe):
         }
         attributes = {
             **of_scores.attributes,
-            "last": int(context.run.steps[-1]),
+            "last": self._ends[1],
+            "not_finite": [int(s) for s in context.run.steps if s > self._ends[1]],
             "with": {part.name: list(part.others) for part in self._parts if part.others},
             "unused": [part.name for part in self._parts if not part.tensors],
             "recomputed": [node.norm.layer for node in self._norms.nodes],
@@ -87,6 +95,28 @@ class Rewind(Probe):
         fields = _fields(measured, len(self._parts), self.draws)
         nothing = np.zeros(0, np.int64)  # its samples go through other networks
         return Schema(fields, labels, attributes, rows=nothing)
+
+    def _finite_ends(self) -> tuple[int, int]:
+        """Return the first and the last step whose weights and outputs are finite.
+
+        Raises:
+            ArgumentValueError: If there is none.
+        """
+        context = self._context
+        steps = [int(s) for s in context.run.steps if int(s) not in context.broken]
+        last = next((step for step in reversed(steps) if self._is_finite(step)), None)
+        if last is None:
+            raise ArgumentValueError(
+                "probe 'rewind': there is no step to start from, as weights or outputs are not "
+                "finite at any; the probe failure says where that begins"
+            )
+        return steps[0], last
+
+    def _is_finite(self, step: int) -> bool:
+        """Tell whether some of a few samples have a finite output at a step."""
+        network = self._context.binding.bind(self._context.checkpoint(step))
+        batches = self._context.batches(network, self._context.chosen_rows(TRIED))
+        return any(finite_samples(batch.outputs[OUTPUT]).any() for batch in batches)
 
     def _found_norms(self) -> Found:
         """Return the batch norms whose statistics are computed anew."""
@@ -104,14 +134,15 @@ class Rewind(Probe):
         return sum(len(one.rows) for one in counted(self._context.portions(rows)))
 
     def _states(self) -> States:
-        return States(self._context.binding, self._context.seed)
+        return States(self._context.binding, self._context.seed, *self._ends)
 
     def finish(self, results: Results) -> Mapping[str, Array]:
         """Put back layer after layer; what is finished is taken from an earlier call."""
         self._last: BoundNetwork | None = None
         rows = self._context.chosen_rows(max(self.statistics, 1))
         self._rows = self._context.random().permutation(rows)
-        goals: list[Goal] = [("step", step) for step in results.steps]
+        steps = [step for step in results.steps if step <= self._ends[1]]
+        goals: list[Goal] = [("step", step) for step in steps]
         goals += [("draw", number) for number in range(self.draws)]
         found: list[dict[Goal, Scores]] = []
         moved: list[dict[Goal, bool]] = []
@@ -123,8 +154,12 @@ class Rewind(Probe):
                 todo = {g: values[g] for g in goals if moved[-1][g] and part.tensors}
                 found.append({**dict.fromkeys(goals, base), **self._put_back(states, part, todo)})
                 self._context.advance(place + 1, len(self._parts))
+        later: list[Goal] = [("step", step) for step in results.steps[len(steps) :]]
+        nothing = dict.fromkeys(self._scores, np.nan)  # a step that is not finite either
+        found = [{**row, **dict.fromkeys(later, nothing)} for row in found]
+        goals = [*goals[: len(steps)], *later, *goals[len(steps) :]]
         arrays = _arrays(self._scores, goals, found, base)
-        is_moved = [[row[goal] for row in moved] for goal in goals if goal[0] == "step"]
+        is_moved = [[row.get(g, False) for row in moved] for g in goals if g[0] == "step"]
         bases = {f"base_{n}": np.array([stored[n], base[n]]) for n in self._scores}
         return {**arrays, **bases, "moved": np.array(is_moved, np.uint8)}
 
@@ -182,7 +217,7 @@ class Rewind(Probe):
         return self._last
 
     def _key(self, *parts: str | int) -> str:
-        return json.dumps([int(self._context.run.steps[-1]), *parts])
+        return json.dumps([self._ends[1], *parts])
 
     def _moved(self, states: States, part: LayerPart, values: Mapping[str, Array]) -> bool:
         """Tell whether tensors of a layer are not those of the last step."""

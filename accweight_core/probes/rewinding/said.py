@@ -31,6 +31,13 @@ def summary_of(result: ProbeResult) -> Sequence[str]:
     """Return what the network lost nothing of, and what became of batch norm."""
     said = result.attributes
     lines = [SAYS]
+    broken = [str(step) for step in said.get("not_finite", [])]
+    if broken:
+        of = f"step{'s' * (len(broken) > 1)} {some(broken, MOST_NAMED)}"
+        lines.append(
+            f"It starts from step {said['last']}, the last one that is finite: weights or outputs "
+            f"of {of} are not"
+        )
     if "random_loss" in result.arrays and len(result.steps):
         lines.append(RANDOM_SAYS.format(first=result.steps[0]))
     if "moved" in result.arrays and len(result.steps):

@@ -27,22 +27,27 @@ from accweight_core.schema import Role
 
 @dataclass
 class States:
-    """The last checkpoint of a run in the network, and what is put in place of its layers.
+    """A checkpoint of a run in the network, the last one, and what is put in place of its layers.
 
     Attributes:
         binding: How weights are put into the network.
         seed: Seed of the random draws.
+        first: The step whose weights are permuted.
+        last: The step that is taken for the last one.
     """
 
     binding: Binding
     seed: int
+    first: int
+    last: int
     _open: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
         """Read the last checkpoint."""
         run = self.binding.run
-        self._last = self._open.enter_context(Weights(run.checkpoints[-1]))
         self._numbers = [int(step) for step in run.steps]
+        last = run.checkpoints[self._numbers.index(self.last)]
+        self._last = self._open.enter_context(Weights(last))
         self._base = self._made(self.binding.assignments, self._last)
         return self
 
@@ -62,7 +67,7 @@ class States:
 
     def drawn(self, part: LayerPart, draw: int) -> dict[str, Array]:
         """Return the tensors of a layer in a random draw."""
-        found = self.at(part, self._numbers[0])
+        found = self.at(part, self.first)
         for parameter in part.parameters:
             if parameter.role in WEIGHTS and parameter.name in found:
                 key = [self.seed, draw, zlib.crc32(parameter.name.encode())]

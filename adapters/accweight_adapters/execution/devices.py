@@ -6,9 +6,11 @@ kernel, or add in another order, each time.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -51,23 +53,55 @@ def _here() -> list[str]:
 def full_precision(device: torch.device) -> Iterator[None]:
     """Compute in full float32 on a GPU, and in the same order each time where torch can.
 
-    Settings of torch hold for the whole process; they are put back.
+    Settings of torch hold for the whole process: of several threads, the last one puts them back.
     """
     if device.type != "cuda":
         yield
         return
-    with ExitStack() as stack:
-        _without_tf32(stack)
-        cudnn = torch.backends.cudnn
-        _set_to(stack, cudnn, "benchmark", False)  # it takes the kernel that was fastest this time
-        _set_to(stack, cudnn, "deterministic", True)
-        if not torch.are_deterministic_algorithms_enabled():
-            # as errors, a backward pass through a bilinear resize would be one
-            torch.set_deterministic_debug_mode("warn")
-            stack.callback(torch.set_deterministic_debug_mode, "default")
-            stack.enter_context(warnings.catch_warnings())
-            warnings.filterwarnings("ignore", message="(?s).*determinis")
+    _FULL_PRECISION.begin()
+    try:
         yield
+    finally:
+        _FULL_PRECISION.end()
+
+
+@dataclass
+class _FullPrecision:
+    """Settings that hold while any thread needs them."""
+
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _users: int = 0
+    _before: ExitStack = field(default_factory=ExitStack)
+
+    def begin(self) -> None:
+        with self._lock:
+            if not self._users:
+                with ExitStack() as stack:
+                    _set_all(stack)
+                    self._before = stack.pop_all()
+            self._users += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._before.close()
+
+
+_FULL_PRECISION = _FullPrecision()
+
+
+def _set_all(stack: ExitStack) -> None:
+    _without_tf32(stack)
+    cudnn = torch.backends.cudnn
+    _set_to(stack, cudnn, "benchmark", False)  # it takes the kernel that was fastest this time
+    _set_to(stack, cudnn, "deterministic", True)
+    if not torch.are_deterministic_algorithms_enabled():
+        # as errors, a backward pass through a bilinear resize would be one
+        torch.set_deterministic_debug_mode("warn")
+        stack.callback(torch.set_deterministic_debug_mode, "default")
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", message="(?s).*determinis")
 
 
 def _without_tf32(stack: ExitStack) -> None:

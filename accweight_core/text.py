@@ -14,6 +14,15 @@ def plain(text: object) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
 
 
+BLANKS = {ord(" "): "\u2423", ord("\n"): "\u21b5", ord("\t"): "\u2192", ord("\r"): "\u240d"}
+"""Signs for what cannot be seen."""
+
+
+def seen(name: str) -> str:
+    """Return a name, with a sign for each blank, tab and end of a line if there is nothing else."""
+    return name.translate(BLANKS) if not name.strip() else name
+
+
 _COMMIT = re.compile(r"(?<=@)([0-9a-f]{7})[0-9a-f]{33,57}(?=/|$)")
 
 

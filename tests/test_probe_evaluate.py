@@ -41,6 +41,21 @@ def test_loss_accuracy_and_confusion_are_those_of_torch_and_scikit_learn(tmp_pat
     assert found.table("class")["class_accuracy"].iloc[-3:].min() > 0.8
 
 
+def test_names_of_classes_that_cannot_be_seen_are_signs(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    (x, y), module = digits(), Classifier()
+    data = tmp_path / "letters.npz"
+    np.savez(data, x=x, y=y, classes=np.array([" ", "\n", "e"]))
+    probes = "evaluate", "embedding:method=pca"
+
+    found = probed(tmp_path, module, trained(module, x, y), data, *probes)
+
+    assert found["evaluate"].labels("class") == ("\u2423", "\u21b5", "e")
+    assert found["evaluate"].labels("predicted") == ("\u2423", "\u21b5", "e")
+    assert set(found["evaluate"].table("class")["class"]) == {"\u2423", "\u21b5", "e"}
+    assert found["embedding"].attributes["classes"] == ["\u2423", "\u21b5", "e"]
+
+
 class Regression(nn.Module):
     """A linear map."""
 

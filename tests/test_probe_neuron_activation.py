@@ -73,6 +73,7 @@ def test_what_is_no_rule_is_told(tmp_path: Path) -> None:
     assert not [*tmp_path.rglob("neuron_activation-*")], "refused before anything is stored"
     with pytest.raises(ArgumentValueError, match="samples have 4 numbers, counted from 0"):
         probed(tmp_path, stack(4, 2), states, x, "neuron_activation:rule=x4>1")
+    assert not [*tmp_path.rglob("neuron_activation-*")], "nothing stays of what is refused"
 
 
 def test_samples_without_classes_are_compared_by_rules_alone(tmp_path: Path) -> None:

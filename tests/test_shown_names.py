@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,36 @@ def test_pictures_of_the_last_layer_have_the_names_of_classes(tmp_path: Path) ->
     assert view is not None
     assert view["labels"] == ["0/0", "0/1", "2/0 cat", "2/1 dog"]
     assert found.labels("picture") == ("0/0", "0/1", "2/0", "2/1"), "which runs are compared by"
+
+
+def test_names_below_a_map_are_turned_if_they_would_touch(tmp_path: Path) -> None:
+    classes = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    for names, turn in ((classes, 90), ([name[0] for name in classes], 0)):
+        home, module, x = tmp_path / str(turn), stack(4, 10), np.ones((10, 4), np.float32)
+        home.mkdir()
+        np.savez(home / "x.npz", x=x, y=np.arange(10), classes=np.array(names))
+
+        found = probed(home, module, steps_of(module, 2), home / "x.npz", "evaluate")
+        drawn = figures_of(found)["confusion"]()
+
+        heads = drawn.axes[0].get_xticklabels()
+        assert [one.get_text() for one in heads] == names
+        assert {one.get_rotation() for one in heads} == {turn}
+        drawn.canvas.draw()
+        boxes = [one.get_window_extent() for one in heads]
+        assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
+        lowest = min(box.y0 for box in boxes)
+        assert all(one.get_window_extent().y1 < lowest for one in drawn.texts[2:4]), "notes below"
+
+
+def test_captions_of_rewind_are_whole(tmp_path: Path) -> None:
+    module, x = stack(4, 3), np.ones((6, 4), np.float32)
+
+    found = probed(tmp_path, module, steps_of(module, 3), (x, np.arange(6) % 3), "rewind")
+    written = [text.get_text() for text in figures_of(found)["layers"]().texts]
+
+    assert any(text.startswith("accuracy: ") for text in written)
+    assert not [text for text in written if text.endswith("\N{HORIZONTAL ELLIPSIS}")]
 
 
 def test_other_names_are_another_question() -> None:

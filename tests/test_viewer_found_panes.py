@@ -321,3 +321,35 @@ def test_a_flat_picture_of_what_no_probe_knows_says_so(analysed: Path, opened: O
     settle(window)
 
     assert window.windows[0].message == "everything: nothing of this layer"
+
+
+class Noting(QtGui.QPainter):
+    """A painter that keeps the boxes around names."""
+
+    def __init__(self, on: Any) -> None:
+        super().__init__(on)
+        self.boxes: list[Any] = []
+
+    def drawRoundedRect(self, box: Any, *radii: float) -> None:  # noqa: N802
+        """Draw a box, and keep it."""
+        self.boxes.append(box)
+        super().drawRoundedRect(box, *radii)
+
+
+def test_names_of_classes_stay_in_the_pane(analysed: Path, opened: OpenWindow) -> None:
+    pane, _ = panes_of(opened(analysed))
+    staged(pane)
+    view, classes = pane.view, pane.scatter.classes
+    wide, high = view.width(), view.height()
+    page = QtGui.QPixmap(view.size())
+    painter = Noting(page)
+
+    view._draw_names(painter, np.array([(0, 0), (wide, high / 2), (wide, high)], float)[classes])
+
+    painter.end()
+    first, second, third = painter.boxes
+    assert all(QtCore.QRectF(view.rect()).contains(box) for box in painter.boxes)
+    assert first.left() < 2 > first.top()
+    assert second.right() > wide - 2
+    assert second.center().y() == high / 2, "moved no further than is needed"
+    assert third.bottom() > high - 2

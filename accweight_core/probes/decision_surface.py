@@ -75,7 +75,7 @@ class DecisionSurface(Probe):
         self._classes = max(scores.shape[1] if scores.ndim == 2 else 1, 2)
         shown = unit_counts(self._axes, self.units)
         counts = [[name, shown[name], axes.count] for name, axes in self._axes.items()]
-        names = context.data.classes
+        names = context.data.class_names
         known = names if len(names) == self._classes else tuple(map(str, range(self._classes)))
         said = {"low": low.tolist(), "high": high.tolist(), "classes": list(names),
                 "key": list(known), "counts": counts}  # fmt: skip

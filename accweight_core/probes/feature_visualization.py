@@ -100,7 +100,7 @@ class FeatureVisualization(Probe):
         return self._schema(context)
 
     def _schema(self, context: Context) -> Schema:
-        own, classes = sample_lengths(self._shape), {context.layers[-1]: context.data.classes}
+        own, classes = sample_lengths(self._shape), {context.layers[-1]: context.data.class_names}
         named = names_by_class(self._chosen, self._axes, classes)
         lengths: Lengths = {
             "picture": unit_names(self._chosen), "layer": [*self._chosen], **own,

@@ -191,7 +191,7 @@ def confusion(labels: Array, predicted: Array, count: int) -> Array:
 
 def class_names(context: Context, labels: npt.ArrayLike) -> tuple[str, ...]:
     """Return the names of classes 0 to the largest of the labels: their numbers without names."""
-    count, names = int(np.max(labels, initial=-1)) + 1, context.data.classes
+    count, names = int(np.max(labels, initial=-1)) + 1, context.data.class_names
     return tuple(names[:count]) if len(names) >= count else tuple(map(str, range(count)))
 
 
@@ -210,7 +210,7 @@ def attributes_of(context: Context, features: Features) -> dict[str, Any]:
         "node": features.node,
         "rows": [int(row) for row in features.rows],
         "targets": labels or [],
-        "classes": list(context.data.classes),
+        "classes": list(context.data.class_names),
     }
 
 

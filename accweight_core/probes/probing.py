@@ -145,7 +145,10 @@ class Probing:
         digest = probe_digest({**_question(document), **self._declared(document)})
         folder = self.path / "probes" / f"{one.name}-{digest}"
         held.enter_context(locked(folder))
+        is_new = not folder.exists()
         store = ProbeStore.begun(self.path, digest, document)
+        if is_new:
+            held.push(partial(_removed_if_refused, store))
         if store.document.fields != document.fields:
             raise MismatchError(
                 f"{folder}: holds other arrays than probe {one.name!r} of this version stores; "
@@ -255,6 +258,15 @@ class Probing:
             raise
         except ValueError as error:
             raise ArgumentValueError(f"probe {one.probe.name!r}, in the end: {error}") from None
+
+
+def _removed_if_refused(store: ProbeStore, kind: type[BaseException] | None, *_: object) -> None:
+    """Leave nothing of results that an error ended before a step was finished.
+
+    A command that the user stops is no error: it may go on later.
+    """
+    if kind is not None and issubclass(kind, Exception):
+        store.remove_empty()
 
 
 def _question(document: ProbeDocument) -> dict[str, Any]:

@@ -138,7 +138,8 @@ class _Classes:
         ]
         lengths: dict[str, tuple[str, ...]] = {}
         if count <= MOST_CLASSES:
-            names = data.classes if len(data.classes) == count else tuple(map(str, range(count)))
+            known = data.class_names
+            names = known if len(known) == count else tuple(map(str, range(count)))
             lengths = {"class": names, "predicted": names}
             fields += [
                 array("class_accuracy", "step class", "accuracy per class"),

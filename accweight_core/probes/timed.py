@@ -9,8 +9,9 @@ from accweight_core.errors import ArgumentValueError
 from accweight_core.probes.context import Context
 from accweight_core.probes.probe import Array, Batch
 from accweight_core.probes.units import UnitAxes
-from accweight_core.probes.varied import BLANKS, named, token_names
+from accweight_core.probes.varied import named, token_names
 from accweight_core.schema import Kind
+from accweight_core.text import BLANKS
 
 LETTERS, WORDS = 6, 3
 """How many are shown before and behind a span."""

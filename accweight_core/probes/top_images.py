@@ -87,7 +87,7 @@ class TopImages(Probe):
             array("same_class", "step unit", "share of them of one class"),
             Field("top_class", ("step", "unit", "rank"), (0, units, 1), "that class"),
             final("kept", "step unit", "share of them that are there at the last step as well"),
-            attributes={"node": self._node, "classes": list(context.data.classes)}, rows=rows,
+            attributes={"node": self._node, "classes": list(context.data.class_names)}, rows=rows,
         )  # fmt: skip
 
     def begin(self, step: Step) -> None:

@@ -24,6 +24,7 @@ from accweight_core.probes.network import (
 )
 from accweight_core.probes.probe import Array, Batch
 from accweight_core.probes.units import UnitAxes
+from accweight_core.text import seen
 
 
 @dataclass
@@ -168,10 +169,6 @@ class Varied:
         return self._bound.patch({self.node: partial(self.axes.tensor_like, values=values)})
 
 
-BLANKS = {ord(" "): "\u2423", ord("\n"): "\u21b5", ord("\t"): "\u2192", ord("\r"): "\u240d"}
-"""Signs for what cannot be seen."""
-
-
 def is_whole(context: Context) -> bool:
     """Tell whether the network takes whole numbers, and not pixels made numbers."""
     dtype = context.network.inputs[0].dtype
@@ -196,11 +193,6 @@ def named(numbers: Iterable[int], names: Sequence[str]) -> list[str]:
     ['b', '7', '\u2423']
     """
     return [seen(names[one]) if 0 <= one < len(names) else str(one) for one in numbers]
-
-
-def seen(name: str) -> str:
-    """Return a name, with a sign for each blank, tab and end of a line if there is nothing else."""
-    return name.translate(BLANKS) if not name.strip() else name
 
 
 def differentiable_input(context: Context, instead: str) -> Array:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accweight_core.errors import FormatError
+from accweight_core.text import seen
 
 Array = npt.NDArray[Any]
 
@@ -86,7 +87,7 @@ class Data:
         path: File or folder they came from.
         notes: Conversions made, for the user.
         scaling: How pixels become inputs, batch by batch; None to leave them.
-        classes: Names of the classes, if the file says them.
+        classes: Names of the classes, if the file says them; `class_names` are those to show.
         names: Names of the samples, if each has a file of its own.
         vocabulary: Names of the whole numbers that samples consist of, if the file says them.
     """
@@ -115,6 +116,11 @@ class Data:
         targets = "labels" if self.targets.ndim == 1 else "targets"
         having = f"with {targets}" if self.has_targets else "without targets"
         return f"{self.path.name or 'data'}: {len(self)} sample{'s' * (len(self) != 1)} {having}"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes as they are shown: signs for what cannot be seen."""
+        return tuple(map(seen, self.classes))
 
     @property
     def digest(self) -> str:

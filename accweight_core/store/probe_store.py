@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -28,6 +29,7 @@ from accweight_core.store.arrays import array_in, damaged, is_array
 from accweight_core.store.documents import METADATA, Integer, Shape, checked, read
 from accweight_core.store.files import refuse_links
 from accweight_core.store.groups import create_group
+from accweight_core.store.probe_pieces import FOLDER as PIECES
 from accweight_core.store.zarr_chunks import ChunkedArray
 
 PROBES = "probes"
@@ -184,6 +186,11 @@ class ProbeStore:
         store._create_arrays()
         store._write_document()
         return store
+
+    def remove_empty(self) -> None:
+        """Remove the results, unless a step, or a piece of what comes in the end, is finished."""
+        if not self.document.finished and not (self.folder / PIECES).exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def array(self, name: str) -> ChunkedArray:
         """Return an array, to be read in parts.

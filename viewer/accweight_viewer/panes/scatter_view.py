@@ -30,6 +30,9 @@ RADII = 1.8, 5.0
 LEAST_ALONE = 3.0
 """Least radius of a point that is no sample: there are fewer, and each is looked at."""
 
+EDGE = 1.0
+"""Pixels between the box of a name and the edge of the pane."""
+
 MOST_NAMED = 20
 """Classes whose names stand among their points."""
 
@@ -194,7 +197,7 @@ class ScatterView(QtWidgets.QWidget):  # type: ignore[misc]
             x, y = np.median(own, axis=0)
             text = metrics.elidedText(plain(name), QtCore.Qt.TextElideMode.ElideRight, 90)
             wide, high = metrics.horizontalAdvance(text) + 10, metrics.height() + 2
-            box = QtCore.QRectF(x - wide / 2, y - high / 2, wide, high)
+            box = self.box_of_name(x, y, wide, high)
             ground = QtGui.QColor(self._theme.page)
             ground.setAlphaF(0.82)
             painter.setBrush(ground)
@@ -202,6 +205,12 @@ class ScatterView(QtWidgets.QWidget):  # type: ignore[misc]
             painter.drawRoundedRect(box, high / 2, high / 2)
             painter.setPen(QtGui.QColor(self._theme.ink))
             painter.drawText(box, QtCore.Qt.AlignmentFlag.AlignCenter, text)
+
+    def box_of_name(self, x: float, y: float, wide: float, high: float) -> Any:
+        """Return the box around a place, in pixels, moved so that it is wholly in the pane."""
+        left = max(min(x - wide / 2, self.width() - wide - EDGE), EDGE)
+        top = max(min(y - high / 2, self.height() - high - EDGE), EDGE)
+        return QtCore.QRectF(left, top, wide, high)
 
     # --- the mouse ------------------------------------------------------------------------
 

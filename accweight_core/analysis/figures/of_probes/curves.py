@@ -86,7 +86,8 @@ def curves_figure(result: ProbeResult, names: Sequence[str]) -> Drawing:
         field = result.fields[name]
         logarithmic = " (logarithmic)" if scale.logarithmic else ""
         title = f"{name.replace('_', ' ')}: {field.words}{logarithmic}"
-        figure.write(MARGIN, top - 0.14, cut(plain(title), room, BODY), BODY)
+        shown = cut(plain(title), WIDTH - 2 * MARGIN, BODY)  # the names at the right are lower
+        figure.write(MARGIN, top - 0.14, shown, BODY)
         low = top - CAPTION - PANEL
         axes = _axes(figure, scale, left, low, MARGIN + room - left)
         x = shares(result.steps)

@@ -34,6 +34,9 @@ WRITTEN = 14
 NAMED = 24
 """Rows up to which each has its name."""
 
+BELOW = 0.35
+"""Inches of the names below a map that stand across."""
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -44,7 +47,8 @@ def map_figure(result: ProbeResult, name: str) -> Drawing:
     borders = group_borders(result, result.fields[name].axes[1])
     room = _names_room(names)
     one = room + SIDE + GAP
-    body = SIDE + CAPTION + 0.35
+    below = _names_below(names)
+    body = SIDE + CAPTION + below
     figure, bottom = page(
         2 * MARGIN + one * len(steps), body, heading(result), subtitle(result),
         [
@@ -58,8 +62,8 @@ def map_figure(result: ProbeResult, name: str) -> Drawing:
         values = result.array(name, step).astype(np.float64)
         rows = values.sum(axis=1, keepdims=True)
         share = np.divide(values, rows, out=np.zeros_like(values), where=rows > 0)
-        figure.write(left + room, bottom + 0.35 + SIDE + 0.08, f"step {step}", SMALL)
-        axes = figure.panel(left + room, bottom + 0.35, SIDE, SIDE)
+        figure.write(left + room, bottom + below + SIDE + 0.08, f"step {step}", SMALL)
+        axes = figure.panel(left + room, bottom + below, SIDE, SIDE)
         _cells(axes, np.sqrt(share), names, room, low=0.0)
         _frame(axes, [0, *borders, len(values)])
         if len(values) <= WRITTEN:
@@ -71,18 +75,34 @@ def steps_map_figure(result: ProbeResult, name: str) -> Drawing:
     """Draw a matrix of all steps against all steps, from -1 to 1."""
     names = [str(step) for step in result.steps]
     room = _names_room(names)
-    body = SIDE + 0.35
+    body = SIDE + BELOW
     figure, bottom = page(
         2 * MARGIN + room + SIDE + 1.2, body, heading(result), subtitle(result),
         [result.fields[name].words, "from -1 (dark) to 1 (light); grey: undefined"],
     )  # fmt: skip
-    axes = figure.panel(MARGIN + room, bottom + 0.35, SIDE, SIDE)
+    axes = figure.panel(MARGIN + room, bottom + BELOW, SIDE, SIDE)
     _cells(axes, result.array(name).astype(np.float64), names, room, low=-1.0)
     return figure
 
 
 def _names_room(names: Sequence[str]) -> float:
     return min(max((text_width(name, SMALL) for name in names), default=0.0) + 0.1, LONGEST)
+
+
+def _are_turned(names: Sequence[str]) -> bool:
+    """Tell whether names below a map are turned: numbers and many names are left out instead."""
+    few = len(names) <= NAMED and not all(name.isdecimal() for name in names)
+    return few and not _fit(names)
+
+
+def _fit(names: Sequence[str]) -> bool:
+    """Tell whether each name stands in its column, with room between two."""
+    return len(names) * (max(text_width(name, SMALL) for name in names) + 0.08) <= SIDE
+
+
+def _names_below(names: Sequence[str]) -> float:
+    """Return the inches of the names below a map."""
+    return _names_room(names) + 0.1 if _are_turned(names) else BELOW
 
 
 def _cells(axes: Axes, values: Floats, names: Sequence[str], room: float, low: float) -> None:
@@ -100,9 +120,11 @@ def _cells(axes: Axes, values: Floats, names: Sequence[str], room: float, low: f
     ticks = list(range(0, len(names), stride))
     shown = [cut(names[at], room - 0.02, SMALL) for at in ticks]
     axes.set_yticks(ticks, shown, parse_math=False)
-    fits = sum(text_width(name, SMALL) + 0.08 for name in shown) < SIDE
-    across = ticks if fits else ticks[:: max(len(ticks) // 4, 1)]
-    axes.set_xticks(across, [cut(names[at], 0.7, SMALL) for at in across], parse_math=False)
+    if _are_turned(names):
+        axes.set_xticks(ticks, shown, parse_math=False, rotation=90)
+    else:
+        across = ticks if _fit(shown) else ticks[:: max(len(ticks) // 4, 1)]
+        axes.set_xticks(across, [cut(names[at], 0.7, SMALL) for at in across], parse_math=False)
     axes.tick_params(length=0, labelsize=SMALL, labelcolor=THEME.dim)
 
 

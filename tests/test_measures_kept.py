@@ -18,6 +18,7 @@ import accweight_core as aw
 from accweight_core.analysis.reopen import reopened
 from accweight_core.analysis.training_figures import figures_not_finite
 from accweight_core.errors import StoreError
+from accweight_core.schema import figures_from
 from accweight_core.store.records import CheckpointRecord
 
 BESIDE: list[dict[str, Any]] = [
@@ -85,13 +86,12 @@ def test_figures_of_a_checkpoint_are_read_once_however_many_are_not_finite(
     beside = [{"metrics": {f"loss_{n}": math.nan for n in range(9)}} for _ in range(2)]
     header = aw.analyze(aw.open_run(written(tmp_path / "run", beside))).header
     reads: list[int] = []
-    figures = CheckpointRecord.figures.fget
-    assert figures is not None
-    monkeypatch.setattr(
-        CheckpointRecord,
-        "figures",
-        property(lambda record: (reads.append(record.step), figures(record))[1]),
-    )
+
+    def read(record: CheckpointRecord) -> dict[str, float]:
+        reads.append(record.step)
+        return figures_from(record.measures, record.nonfinite_measures)
+
+    monkeypatch.setattr(CheckpointRecord, "figures", property(read))
 
     found = list(figures_not_finite(header))
 

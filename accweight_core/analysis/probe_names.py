@@ -108,6 +108,8 @@ def names_of(documents: Documents) -> dict[str, str]:
     for folder in sorted(names, key=lambda folder: documents[folder].number):
         name = names[folder]
         seen[name] += 1
+        while times[name] > 1 and f"{name}#{seen[name]}" in times:  # a text may end like this
+            seen[name] += 1
         found[folder] = f"{name}#{seen[name]}" if times[name] > 1 else name
     return found
 

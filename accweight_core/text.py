@@ -47,6 +47,26 @@ def some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def numbered(short: Mapping[str, str], joint: str) -> dict[str, str]:
+    """Return short forms of names, with a number at those that an earlier name has taken.
+
+    Small and capital letters are the same, as they are in the names of files on some systems.
+
+    >>> numbered({"x/a": "x-a", "x:a": "x-a", "x A": "x-A"}, "-")
+    {'x/a': 'x-a', 'x:a': 'x-a-2', 'x A': 'x-A-3'}
+    """
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name, plain_form in short.items():
+        form, number = plain_form, 1
+        while form.lower() in taken:
+            number += 1
+            form = f"{plain_form}{joint}{number}"
+        taken.add(form.lower())
+        found[name] = form
+    return found
+
+
 MOST_NEAR = 3
 """Names that are suggested for one that is not known."""
 

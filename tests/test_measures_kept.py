@@ -16,7 +16,10 @@ from test_store import edited
 
 import accweight_core as aw
 from accweight_core.analysis.reopen import reopened
+from accweight_core.analysis.training_figures import figures_not_finite
 from accweight_core.errors import StoreError
+from accweight_core.schema import figures_from
+from accweight_core.store.records import CheckpointRecord
 
 BESIDE: list[dict[str, Any]] = [
     {"loss": 2.5},
@@ -75,6 +78,25 @@ def test_a_loss_that_is_not_finite_is_found_by_check_and_advise(tmp_path: Path) 
     assert (checked.code, found["step"], found["wrong"]) == (1, 2, True)
     assert found["text"] == "loss is nan at step 2"
     assert "loss is nan at step 2" in advised
+
+
+def test_figures_of_a_checkpoint_are_read_once_however_many_are_not_finite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = [{"metrics": {f"loss_{n}": math.nan for n in range(9)}} for _ in range(2)]
+    header = aw.analyze(aw.open_run(written(tmp_path / "run", beside))).header
+    reads: list[int] = []
+
+    def read(record: CheckpointRecord) -> dict[str, float]:
+        reads.append(record.step)
+        return figures_from(record.measures, record.nonfinite_measures)
+
+    monkeypatch.setattr(CheckpointRecord, "figures", property(read))
+
+    found = list(figures_not_finite(header))
+
+    assert len(found) == 9
+    assert reads == [0, 1]
 
 
 @pytest.mark.parametrize(

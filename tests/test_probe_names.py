@@ -99,6 +99,13 @@ def test_the_same_options_on_other_samples_are_told_apart_by_order(analysis: Pat
         ranked(analysis, "clarity.share")
 
 
+def test_an_option_that_ends_like_a_number_hides_no_result(analysis: Path) -> None:
+    for digit, of in (("a", "x"), ("b", "x"), ("c", "x#1")):
+        store(analysis, digit, 1, options={"of": of}, asked=f"clarity:of={of}", data=digit)
+
+    assert sorted(names(analysis)) == ["clarity:of=x#1", "clarity:of=x#2", "clarity:of=x#3"]
+
+
 def test_a_probe_alone_is_no_metric_and_its_numbers_are_listed(asked_twice: Path) -> None:
     analysis = aw.open_analysis(asked_twice)
 

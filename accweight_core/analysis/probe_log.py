@@ -55,13 +55,13 @@ def log_probes(
         times: The wall time of every step.
     """
     logged = Logged()
-    for name in results:
+    for name, called in tags_of(results).items():
         try:
             result = results[name]
-            for tag, step, value in _numbers(name, result):
+            for tag, step, value in _numbers(called, result):
                 writer.add_scalar(tag, value, global_step=step, walltime=times.get(step, step))
                 logged.scalars += 1
-            for tag, step, sheet in _sheets(name, result):
+            for tag, step, sheet in _sheets(called, result):
                 when: dict[str, Any] = {"global_step": step, "walltime": times.get(step, step)}
                 writer.add_image(tag, sheet, dataformats="HWC", **when)
                 logged.pictures += 1
@@ -70,20 +70,20 @@ def log_probes(
     return logged
 
 
-def _numbers(name: str, result: ProbeResult) -> Iterator[tuple[str, int, float]]:
+def _numbers(called: str, result: ProbeResult) -> Iterator[tuple[str, int, float]]:
     for array in arrays_of(result, ResultKind.NUMBERS):
         for step, value in zip(result.steps.tolist(), result.array(array).tolist(), strict=True):
             if math.isfinite(value):
-                yield f"{tag_of(name)}/{tag_of(array)}", step, value
+                yield f"{called}/{tag_of(array)}", step, value
     tags = tags_of(result.labels("layer"))
     for array in arrays_of(result, ResultKind.LAYERS):
         for step, row in zip(result.steps.tolist(), result.array(array), strict=True):
             for layer, value in zip(tags.values(), row.tolist(), strict=True):
                 if math.isfinite(value):
-                    yield f"{tag_of(name)}.{tag_of(array)}/{layer}", step, value
+                    yield f"{called}.{tag_of(array)}/{layer}", step, value
 
 
-def _sheets(name: str, result: ProbeResult) -> Iterator[tuple[str, int, Any]]:
+def _sheets(called: str, result: ProbeResult) -> Iterator[tuple[str, int, Any]]:
     count = len(result.steps)
     places = np.unique(np.linspace(0, count - 1, min(count, MOST_PICTURES)).round().astype(int))
     for array in arrays_of(result, ResultKind.PICTURES):
@@ -94,4 +94,4 @@ def _sheets(name: str, result: ProbeResult) -> Iterator[tuple[str, int, Any]]:
             large = pictures.repeat(factor, axis=1).repeat(factor, axis=2)
             framed = np.pad(large, ((0, 0), (0, 2), (0, 2), (0, 0)))
             sheet, _ = sprite(framed.repeat(3 // framed.shape[-1], axis=-1))
-            yield f"{tag_of(name)}/{tag_of(array)}", step, sheet
+            yield f"{called}/{tag_of(array)}", step, sheet

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from accweight_core.store.probe_store import ProbeDocument
+from accweight_core.text import numbered
 
 SEVERAL = "+"
 """What separates the values of an option that takes several."""
@@ -32,12 +33,19 @@ def option_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def in_files(name: str) -> str:
-    """Return the name of a result as a part of the names of files, which all systems take.
+def in_files(names: Iterable[str]) -> dict[str, str]:
+    """Return names of results as parts of the names of files, which all systems take.
 
-    >>> in_files("embedding:layer=fc1,method=tsne")
-    'embedding-layer-fc1-method-tsne'
+    Each is another one: those that would be the same have a number.
+
+    >>> list(in_files(["embedding:layer=fc1,method=tsne", "pca:of=a/b", "pca:of=A b"]).values())
+    ['embedding-layer-fc1-method-tsne', 'pca-of-a-b', 'pca-of-A-b-2']
     """
+    return numbered({name: in_file(name) for name in names}, "-")
+
+
+def in_file(name: str) -> str:
+    """Return a name in letters that names of files have on all systems, and not too long."""
     return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-")[:120]
 
 
@@ -100,6 +108,8 @@ def names_of(documents: Documents) -> dict[str, str]:
     for folder in sorted(names, key=lambda folder: documents[folder].number):
         name = names[folder]
         seen[name] += 1
+        while times[name] > 1 and f"{name}#{seen[name]}" in times:  # a text may end like this
+            seen[name] += 1
         found[folder] = f"{name}#{seen[name]}" if times[name] > 1 else name
     return found
 

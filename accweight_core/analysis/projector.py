@@ -26,7 +26,7 @@ from accweight_core.errors import UnknownNameError
 from accweight_core.io.target import replaced_folder, target_at
 from accweight_core.pictures.sprites import sprite
 from accweight_core.store.probe_store import STEP
-from accweight_core.text import plain
+from accweight_core.text import numbered, plain
 
 CONFIG = "projector_config.pbtxt"
 
@@ -111,9 +111,8 @@ def _foreign(folder: Path) -> list[str]:
 
 def _write(results: Mapping[str, ProbeResult], target: Path, draft: Path) -> WrittenVectors:
     config, notes, tensors, points = _Config(), [], [], []
-    taken: set[str] = set()
-    for name, result in results.items():
-        own = _own_tag(name, result, taken)
+    for name, own in _own_tags(results).items():
+        result = results[name]
         meta, note = _write_metadata(result, draft, own)
         notes += [f"{name}: {note}"] if note else []
         for tag, step, vectors in _tables(result):
@@ -136,37 +135,38 @@ def _write(results: Mapping[str, ProbeResult], target: Path, draft: Path) -> Wri
     return WrittenVectors(target, tuple(tensors), tuple(points), tuple(notes))
 
 
-def _own_tag(name: str, result: ProbeResult, taken: set[str]) -> str:
-    """Return a name for a result: its own and its node, in letters that every system takes."""
-    node, called = str(result.attributes.get("node") or ""), re.sub(r"[:=,]", "-", name)
-    is_told = not node or f"={node}" in name
-    plain_tag = tag_of(called if is_told else f"{called}-{node}").replace("/", "_")[:80]
-    tag, number = plain_tag, 2
-    while tag in taken:
-        tag, number = f"{plain_tag}-{number}", number + 1
-    taken.add(tag)
-    return tag
+def _own_tags(results: Mapping[str, ProbeResult]) -> dict[str, str]:
+    """Return a name for each result: its own and its node, in letters that every system takes."""
+    short = {}
+    for name, result in results.items():
+        node, called = str(result.attributes.get("node") or ""), re.sub(r"[:=,]", "-", name)
+        is_told = not node or f"={node}" in name
+        tag = tag_of(called if is_told else f"{called}-{node}")
+        short[name] = tag.replace("/", "_")[:80]
+    return numbered(short, "-")
 
 
 def _tables(result: ProbeResult) -> Iterator[tuple[str, int, Array]]:
     """Yield what is added to the name, the step and (points, features) of each table.
 
-    Points in the plane stand in where no vectors are stored. Of vectors at every stage of a
-    network there are those of the last step alone.
+    Points in the plane stand in where no vectors are stored. Of several arrays, all but the first
+    are called by their names. Of vectors at every stage of a network there are those of the last
+    step alone.
     """
     axes = {name: result.fields[name].axes for name in result.arrays}
     vectors = [name for name, along in axes.items() if along == VECTORS]
     staged = [name for name, along in axes.items() if along == STAGES]
     flat = [n for n in axes if kind_of(result.fields[n]) is ResultKind.POINTS]
-    for name in vectors or (flat if not staged else []):
+    for place, name in enumerate(vectors or (flat if not staged else [])):
         for step in result.steps.tolist():
-            yield "", step, result.array(name, step)
-    for name in staged if len(result.steps) else ():
+            yield f"-{name}" if place else "", step, result.array(name, step)
+    for place, name in enumerate(staged if len(result.steps) else ()):
         last = int(result.steps[-1])
         whole = result.array(name, last)
         for at, stage in enumerate(result.labels("stage")):
             used = whole[at][:, np.any(whole[at] != 0, axis=0)]
-            yield f"-{at}-{tag_of(stage).replace('/', '_')[:60]}", last, used
+            own = f"-{name}" if place else ""
+            yield f"{own}-{at}-{tag_of(stage).replace('/', '_')[:60]}", last, used
 
 
 def _write_metadata(result: ProbeResult, draft: Path, own: str) -> tuple[dict[str, Any], str]:

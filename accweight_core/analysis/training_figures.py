@@ -7,12 +7,14 @@ there, and a finding.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from accweight_core.errors import UnknownNameError
 from accweight_core.metrics.table import METRICS
 from accweight_core.store.header import Header
+from accweight_core.store.records import CheckpointRecord
 
 PREFIX = "training/"
 """What names of figures begin with where they stand beside metrics of layers."""
@@ -44,16 +46,18 @@ class NotFinite:
 
 def figures_not_finite(header: Header) -> Iterator[NotFinite]:
     """Find the figures that are NaN or infinite, each once, with the first step where it is."""
-    names = dict.fromkeys(name for c in header.checkpoints for name in c.nonfinite_measures)
-    for name in names:
+    having = Counter(name for c in header.checkpoints for name in c.figures)
+    hit: dict[str, list[CheckpointRecord]] = {}
+    for record in header.checkpoints:
+        for name in record.nonfinite_measures:
+            hit.setdefault(name, []).append(record)
+    for name, records in hit.items():
         if BEST.search(name):
             continue
-        having = [c for c in header.checkpoints if name in c.figures]
-        hit = [c for c in having if name in c.nonfinite_measures]
-        step, word = hit[0].step, hit[0].nonfinite_measures[name]
+        step, word = records[0].step, records[0].nonfinite_measures[name]
         text = f"{name} is {word} at step {step}"
-        if len(hit) > 1:
-            text += f", and not finite at {len(hit)} of the {len(having)} steps that have it"
+        if len(records) > 1:
+            text += f", and not finite at {len(records)} of the {having[name]} steps that have it"
         yield NotFinite(name, text, step, LOSS.search(name) is not None)
 
 

@@ -112,9 +112,9 @@ def write_figures(results: Mapping[str, ProbeResult], folder: str) -> list[Path]
     check_can_draw()
     from accweight_core.analysis.figures.of_probes.choosing import figures_of
 
-    home = folder_of_figures(folder)
+    home, called = folder_of_figures(folder), in_files(results)
     return [
-        write_figure(draw(), home / f"{in_files(name)}-{figure}.png", overwrite=True)
+        write_figure(draw(), home / f"{called[name]}-{figure}.png", overwrite=True)
         for name, result in results.items()
         for figure, draw in figures_of(result).items()
     ]
@@ -183,8 +183,9 @@ def write_movies(results: Mapping[str, ProbeResult], path: Path) -> list[Path]:
     from accweight_core.analysis.figures.of_probes.moving import movies_of
     from accweight_core.cli import output
 
+    called = in_files(results)
     films = {
-        f"{in_files(name)}-{array}": draw
+        f"{called[name]}-{array}": draw
         for name, result in results.items()
         for array, draw in movies_of(result).items()
     }

@@ -27,11 +27,10 @@ def figures_beside(pairs: Mapping[str, ProbePair]) -> Mapping[str, tuple[Draw, D
         pairs: What was found in both runs, by names.
     """
     found: dict[str, tuple[Draw, Draw]] = {}
+    called = in_files(pairs)
     for name, pair in pairs.items():
         left, right = (figures_of(result) for result in pair)
-        found |= {
-            f"{in_files(name)}-{one}": (left[one], right[one]) for one in left if one in right
-        }
+        found |= {f"{called[name]}-{one}": (left[one], right[one]) for one in left if one in right}
     return found
 
 

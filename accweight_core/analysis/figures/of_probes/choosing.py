@@ -28,8 +28,10 @@ from accweight_core.analysis.figures.of_probes.points import (
 from accweight_core.analysis.figures.of_probes.sheets import sheet_figure
 from accweight_core.analysis.figures.page import Drawing
 from accweight_core.analysis.probe_kinds import ResultKind, arrays_of, kind_of
+from accweight_core.analysis.probe_names import in_file
 from accweight_core.analysis.probe_results import ProbeResult
 from accweight_core.analysis.unit_network import is_network
+from accweight_core.text import numbered
 
 MOST_CELLS = 1 << 16
 """Cells of a map that can still be told apart."""
@@ -54,10 +56,26 @@ _DRAWN: Mapping[ResultKind, Callable[[ProbeResult, str], Drawing]] = {
 
 
 def figures_of(result: ProbeResult) -> Mapping[str, Draw]:
-    """Return what draws each figure of a result, by a name for its file."""
-    found: dict[str, Draw] = {}
+    """Return what draws each figure of a result, by a name for its file.
+
+    An axis may be called anything, also as an array is. No name has a hyphen, which parts it from
+    that of the result.
+    """
     if len(result.steps) == 0:
-        return found
+        return {}
+    found = {f"curves:{name}": draw for name, draw in _curves(result).items()}
+    for name in result.arrays:
+        draw = _drawn(result, name)
+        if draw is not None:
+            found[name] = draw
+    short = {key: in_file(key.removeprefix("curves:")).replace("-", "_") for key in found}
+    names = numbered(short, "_")
+    return {names[key]: draw for key, draw in found.items()}
+
+
+def _curves(result: ProbeResult) -> dict[str, Draw]:
+    """Return what draws curves over the steps, by what has a curve."""
+    found: dict[str, Draw] = {}
     over_steps = arrays_of(result, ResultKind.NUMBERS)
     if over_steps:
         found["steps"] = lambda: curves_figure(result, over_steps)
@@ -66,10 +84,6 @@ def figures_of(result: ProbeResult) -> Mapping[str, Draw]:
         found["layers"] = lambda: curves_figure(result, per_layer)
     for axis, names in _rows(result).items():
         found[axis] = partial(curves_figure, result, names)
-    for name in result.arrays:
-        draw = _drawn(result, name)
-        if draw is not None:
-            found[name] = draw
     return found
 
 

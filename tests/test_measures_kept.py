@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from test_cli import accweight, widest
 from test_store import edited
 
 import accweight_core as aw
+from accweight_core.analysis.export import export
 from accweight_core.analysis.reopen import reopened
 from accweight_core.analysis.training_figures import figures_not_finite
 from accweight_core.errors import StoreError
@@ -78,6 +80,16 @@ def test_a_loss_that_is_not_finite_is_found_by_check_and_advise(tmp_path: Path) 
     assert (checked.code, found["step"], found["wrong"]) == (1, 2, True)
     assert found["text"] == "loss is nan at step 2"
     assert "loss is nan at step 2" in advised
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_columns_of_many_figures_are_added_at_once(tmp_path: Path, ending: str) -> None:
+    beside = [{"metrics": {f"loss_{step}_{n}": 0.5 for n in range(60)}} for step in range(3)]
+    made = aw.analyze(aw.open_run(written(tmp_path / "run", beside)), tmp_path / "a.accw")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # pandas warns of columns that are added one by one
+        export(made, tmp_path / f"a.{ending}", ending)
 
 
 def test_figures_of_a_checkpoint_are_read_once_however_many_are_not_finite(

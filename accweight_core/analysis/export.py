@@ -117,6 +117,13 @@ def _written(
     return len(table)
 
 
+def _beside(table: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
+    """Return a table with further columns, which are added at once: one by one is slow for many."""
+    import pandas as pd
+
+    return pd.concat([table, pd.DataFrame(columns, index=table.index)], axis=1)
+
+
 def _write_csv(
     file: BinaryIO, table: pd.DataFrame, analysis: Analysis, rows: Sequence[Measured]
 ) -> None:
@@ -128,7 +135,7 @@ def _write_csv(
     }
     # a text is quoted for what ends a line alone, and readers take any CR for the end of one
     has_cr = any("\r" in text for text in (*texts[per], *figures))
-    table.assign(**texts, **figures).to_csv(
+    _beside(table.assign(**texts), figures).to_csv(
         file,
         index=False,
         float_format="%.17g",
@@ -145,7 +152,7 @@ def _write_parquet(
         for name, values in figure_columns(analysis.header).items()
     }
     try:
-        table.assign(**figures).to_parquet(file, index=False, engine="pyarrow")
+        _beside(table, figures).to_parquet(file, index=False, engine="pyarrow")
     except ImportError:
         raise MissingLibraryError("pyarrow", "parquet", "writing Parquet") from None
 

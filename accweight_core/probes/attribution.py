@@ -4,8 +4,9 @@ Four methods, all on the gradient of one output with respect to the input, are t
 `accweight_core.probes.gradient_ratings`.
 
 Inputs that are whole numbers, such as tokens, have no gradient: there it is taken at the node of
-their embedding, and each token has the sum over its vector. The baseline of `integrated` is then a
-vector of equal elements, or that of a token.
+their embedding. A token has the sum over its vector where a method shares the output out, else the
+length of that vector. The baseline of `integrated` is then a vector of equal elements, or that of a
+token.
 """
 
 from __future__ import annotations
@@ -58,11 +59,12 @@ MUCH_APART = 0.1
 class Attribution(Probe):
     """Which parts of an input an output depends on, by gradients."""
 
-    name, version, needs = "attribution", 4, Needs.FORWARD | Needs.INPUT_GRADIENT
+    name, version, needs = "attribution", 5, Needs.FORWARD | Needs.INPUT_GRADIENT
     reading = (
         "Parts above 0 speak for the output, parts below 0 against it. gradient and smoothgrad say "
-        "what small changes of the input would do; gradient_x_input and integrated share the "
-        "output out among its parts, integrated its change from the baseline."
+        "what small changes of the input would do, and of a token how much they can do; "
+        "gradient_x_input and integrated share the output out among its parts, integrated its "
+        "change from the baseline."
     )
 
     method: Method = option("gradient", "how parts are rated")
@@ -129,7 +131,8 @@ class Attribution(Probe):
         base = varied.baseline(values, x, self.baseline, self.token)
         gradient = varied.gradients(x, explained, numbers)
         ratings = self._rating.of(values, gradient, batch.rows, base)
-        found = {"parts": varied.summed(ratings).astype(np.float32), "score": score}
+        parts = varied.of_parts(ratings, are_shares=self._rating.are_shares)
+        found = {"parts": parts.astype(np.float32), "score": score}
         if self._rating.adds_up:
             change = score - explained.values(varied.outputs(base, x), numbers)
             found["incomplete"] = missing_shares(ratings, change)

@@ -48,6 +48,11 @@ class Rating:
     seed: int = 0
 
     @property
+    def are_shares(self) -> bool:
+        """Whether ratings share an output out, so that those of several parts may be added."""
+        return self.method in ("gradient_x_input", "integrated")
+
+    @property
     def adds_up(self) -> bool:
         """Whether ratings add up to the change of the output from that of a baseline."""
         return self.method == "integrated"

@@ -149,11 +149,18 @@ class Varied:
             parts.append(made[OUTPUT][: len(rows)])
         return np.concatenate(parts)
 
-    def summed(self, ratings: Array) -> Array:
-        """Return ratings of the parts of samples: those of a token are the sum over its units."""
+    def of_parts(self, ratings: Array, *, are_shares: bool) -> Array:
+        """Return ratings of the parts of samples: a token has those of its vector in one number.
+
+        Args:
+            ratings: (samples, ...), or (samples, units, tokens) of vectors.
+            are_shares: Whether ratings share something out, so that a token has their sum; else it
+                has the length of their vector. The sum of a gradient would be 0 behind a layer
+                norm, which takes away what all units have in common.
+        """
         if self.axes is None:
             return ratings
-        found: Array = ratings.sum(axis=1)
+        found: Array = ratings.sum(axis=1) if are_shares else np.linalg.norm(ratings, axis=1)
         return found.reshape(len(ratings), *self.shape)
 
     @property
